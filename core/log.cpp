@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/log.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <ctime>
+
+#include "core/files.h"
+#include "core/json.h"
+
+namespace vmlane {
+namespace {
+
+constexpr std::array<std::string_view, 4> kLevelNames = {"debug", "info", "warning", "error"};
+static_assert(kLevelNames.size() == static_cast<std::size_t>(LogLevel::kError) + 1);
+
+// A line longer than this is cut: a config echoed into an error must not fill the log.
+constexpr std::size_t kMaxLine = 8192;
+
+std::string now_utc() {
+  const auto now = std::chrono::system_clock::now();
+  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
+  const auto micros =
+      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1'000'000;
+  std::tm parts{};
+  gmtime_r(&seconds, &parts);
+  std::array<char, 40> text{};
+  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
+  std::string fraction = std::to_string(micros);
+  fraction.insert(0, 6 - fraction.size(), '0');
+  return std::string(text.data(), length) + "." + fraction + "Z";
+}
+
+// key=value, quoted as JSON does when the value would be ambiguous.
+std::string text_value(const std::string& value) {
+  const bool plain = !value.empty() && value.find_first_of(" \t\r\n\"\\=") == std::string::npos;
+  return plain ? value : to_text(Json(value));
+}
+
+Fd open_log(const std::filesystem::path& file) {
+  Fd fd(::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640));
+  struct stat info {};
+  if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
+  return fd;
+}
+
+}  // namespace
+
+Log::Log(const NodeConfig& config, std::string program, Fields context)
+    : file_(config.log_file),
+      program_(std::move(program)),
+      context_(std::move(context)),
+      level_(config.log_level),
+      format_(config.log_format),
+      max_bytes_(config.log_max_bytes) {}
+
+std::string Log::line(LogFormat format, LogLevel level, std::string_view time, std::string_view program,
+                      std::string_view message, const Fields& context, const Fields& fields) {
+  const std::string_view level_name = kLevelNames[static_cast<std::size_t>(level)];
+  std::string out;
+  if (format == LogFormat::kJson) {
+    nlohmann::ordered_json json = {
+        {"time", time}, {"level", level_name}, {"program", program}, {"message", message}};
+    for (const auto& [key, value] : context) json[key] = value;
+    for (const auto& [key, value] : fields) json[key] = value;
+    out = json.dump(-1, ' ', false, Json::error_handler_t::replace);
+    if (out.size() > kMaxLine) {  // a cut JSON line would not parse
+      out = nlohmann::ordered_json{{"time", time},
+                                   {"level", level_name},
+                                   {"program", program},
+                                   {"message", message.substr(0, 1024)},
+                                   {"cut", true}}
+                .dump(-1, ' ', false, Json::error_handler_t::replace);
+    }
+  } else {
+    out = std::string(time) + " " + std::string(level_name) + " " + std::string(program) + " " +
+          to_text(Json(message));
+    for (const auto& [key, value] : context) out += " " + key + "=" + text_value(value);
+    for (const auto& [key, value] : fields) out += " " + key + "=" + text_value(value);
+    if (out.size() > kMaxLine) out = out.substr(0, kMaxLine) + "...";
+  }
+  return out + "\n";
+}
+
+void Log::write(LogLevel level, std::string_view message, const Fields& fields) const {
+  if (file_.empty() || level < level_) return;
+  if (!make_directory(file_.parent_path(), {.mode = 0750})) return;
+  const Fd fd = open_log(file_);
+  if (!fd) return;
+  const std::string text = line(format_, level, now_utc(), program_, message, context_, fields);
+  [[maybe_unused]] const ssize_t wrote = ::write(fd.get(), text.data(), text.size());
+  struct stat info {};
+  if (::fstat(fd.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) > max_bytes_) rotate();
+}
+
+void Log::rotate() const {
+  const std::string base = file_.string();
+  const Fd guard(::open((base + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  // Whoever holds the lock is rotating already; the line is written, so there is nothing to wait for.
+  if (!guard || ::flock(guard.get(), LOCK_EX | LOCK_NB) != 0) return;
+  struct stat info {};
+  if (::lstat(base.c_str(), &info) != 0 || static_cast<std::uint64_t>(info.st_size) <= max_bytes_) return;
+  for (int i = kOldFiles; i > 0; i--) {
+    const std::string from = i == 1 ? base : base + "." + std::to_string(i - 1);
+    ::rename(from.c_str(), (base + "." + std::to_string(i)).c_str());
+  }
+}
+
+}  // namespace vmlane

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/invocation.h"
+
+namespace vmlane {
+
+enum class LogLevel { kDebug, kInfo, kWarning, kError };
+enum class LogFormat { kText, kJson };
+
+// The node configuration, one JSON object: $VMLANE_CONFIG, else /etc/cni/net.d/vmlane.d/node.json; without a
+// file the defaults below. Two nodes on one machine differ only in this file. NAD keys never override a
+// directory.
+//   stateDir, runDir, bpfDir, logFile   absolute paths
+//   ownerUid, ownerGid                  who opens taps, sockets and device nodes of VMs (KubeVirt's 107)
+//   vmlaneGid                           group that may read records; absent: root's
+//   logLevel debug|info|warning|error, logFormat text|json, logMaxBytes
+//   objectPaths                         files and directories with NADs, Pods, VMs for vmlane-multus and the
+//   lab bootIdFile                          where this boot's random id stands
+struct NodeConfig {
+  std::filesystem::path source;  // the file it was read from, empty for the defaults
+  std::filesystem::path state_dir = "/var/lib/vmlane";
+  std::filesystem::path run_dir = "/run/vmlane";
+  std::filesystem::path bpf_dir = "/sys/fs/bpf/vmlane";
+  std::filesystem::path log_file = "/var/log/vmlane/vmlane.log";
+  uid_t owner_uid = 107;
+  gid_t owner_gid = 107;
+  gid_t vmlane_gid = 0;
+  LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
+  std::uint64_t log_max_bytes = std::uint64_t{10}
+                                << 20;  // of one file; with the rotated ones five times this
+  std::vector<std::filesystem::path> object_paths;
+  std::filesystem::path boot_id_file = "/proc/sys/kernel/random/boot_id";
+
+  std::filesystem::path attachments_dir() const { return state_dir / "attachments"; }
+  std::filesystem::path networks_file() const { return state_dir / "networks"; }
+  std::filesystem::path locks_dir() const { return run_dir / "locks"; }
+  std::filesystem::path pods_dir() const { return run_dir / "pods"; }
+  std::filesystem::path network_status_dir() const { return run_dir / "network-status"; }
+};
+
+// Errors (Code::kInvalidConfig) name file and key. Unknown keys are an error here: the file is ours alone.
+Result<NodeConfig> load_node_config(const Invocation& invocation);
+
+}  // namespace vmlane

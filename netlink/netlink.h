@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/address.h"
+#include "core/error.h"
+#include "netlink/namespace.h"
+
+// Links, addresses and routes of one network namespace, over libnl's rtnetlink sockets. This is the only room that includes libnl.
+//
+// A Netlink object is bound to the namespace it was opened in: its socket was made there. Requests are synchronous and typed; there is no
+// cache that could be stale. Errors are Code::kKernel and say what was asked of which link; "not found" is a value, not an error, in find_*.
+// Lane code takes the abstract class, so that a test can record what a plan asks of the kernel or refuse it.
+namespace vmlane::netlink {
+
+struct Link {
+  int index = 0;
+  std::string name;
+  std::string kind;   // "veth", "bridge", "tun", "macvtap", "dummy", "vxlan" ...; empty for a plain device
+  std::string alias;
+  MacAddress mac;
+  std::uint32_t mtu = 0;
+  bool up = false;       // IFF_UP: administratively
+  bool carrier = false;  // IFF_LOWER_UP
+  bool arp = true;       // not IFF_NOARP
+  bool promiscuous = false;
+  bool loopback = false;
+  int master = 0;                // index of the bridge it is a port of, 0 for none
+  int peer = 0;                  // IFLA_LINK: veth peer or lower device, in peer_namespace_id's namespace; 0 for none
+  std::optional<int> peer_namespace_id;  // set when the peer is in another namespace
+};
+
+struct VethSpec {
+  std::string name;       // in this object's namespace
+  MacAddress mac;
+  std::string peer_name;  // in `peer_namespace`
+  MacAddress peer_mac;
+  std::uint32_t mtu = 1500;  // of both ends
+};
+
+struct BridgeSpec {
+  std::string name;
+  MacAddress mac;  // fixed from the start: a bridge without one takes its lowest port's and changes it as ports come and go
+  std::uint32_t mtu = 1500;
+};
+
+// What to change on a link; unset members stay as they are.
+struct LinkChange {
+  std::optional<bool> up;
+  std::optional<std::uint32_t> mtu;
+  std::optional<MacAddress> mac;
+  std::optional<int> master;  // 0 takes it out of its bridge
+  std::optional<std::string> alias;
+  std::optional<std::string> name;
+  std::optional<bool> arp;
+  std::optional<bool> promiscuous;
+  bool no_ipv6_address_generation = false;  // IN6_ADDR_GEN_MODE_NONE
+};
+
+struct BridgePortChange {
+  std::optional<bool> hairpin;
+  std::optional<bool> isolated;
+  std::optional<bool> learning;
+  std::optional<bool> flood;  // unknown unicast
+};
+
+struct BridgePort {
+  bool hairpin = false;
+  bool isolated = false;
+  bool learning = true;
+  bool flood = true;
+};
+
+struct AddressEntry {
+  IpPrefix prefix;
+  bool tentative = false;   // IPv6 duplicate detection has not ended
+  bool dad_failed = false;
+  bool permanent = true;
+  std::uint8_t scope = 0;   // RT_SCOPE_*
+};
+
+struct AddressSpec {
+  IpPrefix prefix;
+  bool no_dad = false;  // IPv6: usable at once, for addresses whose owner is known
+};
+
+struct Route {
+  IpPrefix destination;  // 0.0.0.0/0 or ::/0 for the default route
+  std::optional<IpAddress> gateway;
+  int interface = 0;
+  std::optional<std::uint32_t> priority;
+  std::optional<std::uint32_t> table;  // unset: main
+  std::optional<std::uint8_t> scope;   // unset: link without a gateway, else global
+  std::optional<std::uint32_t> mtu;
+  std::optional<std::uint32_t> advmss;
+  bool operator==(const Route&) const = default;
+};
+
+class Netlink {
+ public:
+  virtual ~Netlink() = default;
+
+  virtual Result<std::vector<Link>> links() = 0;
+  virtual Result<std::optional<Link>> find_link(const std::string& name) = 0;
+  virtual Result<std::optional<Link>> find_link(int index) = 0;
+
+  // Makes both ends in one request, the peer straight in its namespace under its final name: no half-moved link and no passing name on
+  // the host. Both are down. A name that is taken, in either namespace, is Code::kConflict.
+  virtual Result<> create_veth(const VethSpec& spec, const Namespace& peer_namespace) = 0;
+  // Code::kConflict when the name is taken.
+  virtual Result<> create_bridge(const BridgeSpec& spec) = 0;
+  // Gone already is success.
+  virtual Result<> delete_link(int index) = 0;
+  virtual Result<> change_link(int index, const LinkChange& change) = 0;
+
+  virtual Result<> change_bridge_port(int index, const BridgePortChange& change) = 0;
+  virtual Result<BridgePort> bridge_port(int index) = 0;
+
+  virtual Result<std::vector<AddressEntry>> addresses(int index) = 0;
+  // Exists already is success.
+  virtual Result<> add_address(int index, const AddressSpec& address) = 0;
+  // Gone already is success.
+  virtual Result<> remove_address(int index, const IpPrefix& address) = 0;
+
+  // Unicast routes of all tables but `local`; filter by `interface` unless 0.
+  virtual Result<std::vector<Route>> routes(int interface) = 0;
+  // Exists already (same destination, gateway, interface, priority, table) is success.
+  virtual Result<> add_route(const Route& route) = 0;
+};
+
+// A Netlink of a namespace.
+Result<std::unique_ptr<Netlink>> open_netlink(const Namespace& network_namespace);
+
+// A persistent tap, made through /dev/net/tun in the given namespace, down. It has a random MAC of its own: the guest's is set inside the guest.
+struct TapSpec {
+  std::string name;
+  std::uint32_t owner = 107;  // uid and gid that may open it without CAP_NET_ADMIN
+  std::uint32_t group = 107;
+  bool multi_queue = false;   // a flag, not a count: it decides how the tap must be opened
+};
+// Code::kConflict when the name is taken, Code::kNotFound when the node has no tun device.
+Result<> create_tap(const Namespace& network_namespace, const TapSpec& spec);
+
+// Properties of a tap that netlink and the tun driver tell, for CHECK.
+struct TapInfo {
+  std::optional<std::uint32_t> owner;
+  std::optional<std::uint32_t> group;
+  bool multi_queue = false;
+  bool vnet_hdr = false;
+  bool persistent = false;
+};
+// Code::kNotFound when the link is no tap or is gone.
+Result<TapInfo> tap_info(const Namespace& network_namespace, const std::string& name);
+
+// Writes net.ipv6.conf.<link>.<key> (or ipv4) in a namespace: sysctls have no netlink form. `family` is "ipv4" or "ipv6". A kernel without IPv6 has
+// no such file; that is success for ipv6, since there is nothing to switch off.
+Result<> write_link_sysctl(const Namespace& network_namespace, const std::string& family, const std::string& link, const std::string& key,
+                           const std::string& value);
+Result<std::optional<std::string>> read_link_sysctl(const Namespace& network_namespace, const std::string& family, const std::string& link,
+                                                    const std::string& key);
+
+}  // namespace vmlane::netlink
