@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "multus-adapter/network_selection.h"
+#include "multus-adapter/objects.h"
+
+namespace vmlane::multus {
+
+// The network that a NetworkAttachmentDefinition stands for: one plugin or a chain, as the CNI
+// specification's network configuration.
+struct NetworkConfig {
+  std::string name;         // the network's identity; need not be the object's name
+  std::string cni_version;  // that every plugin is run with
+  std::vector<Json> plugins;
+  bool disable_check = false;
+  bool disable_gc = false;
+  std::string nad;     // "ns/name" of the object
+  std::string source;  // where the configuration stands: the object or the node's file
+};
+
+// The configuration of an object; without one in the object the node's file in `conf_dir` whose *name key* is
+// the object's name. Errors (Code::kInvalidConfig, kNotFound) start with the object's ns/name and give line
+// and column inside its configuration text.
+Result<NetworkConfig> resolve_network(const NetworkAttachmentDefinition& nad,
+                                      const std::filesystem::path& conf_dir);
+
+// What is written to the standard input of plugin number `index`: its object with name, cniVersion,
+// runtimeConfig (of the capabilities it declares), args.cni (cni-args and `nad`) and prevResult unless that
+// is null.
+Json plugin_input(const NetworkConfig& network, std::size_t index, const NetworkSelection& selection,
+                  const Json& prev_result);
+
+// The keys in which two configurations of one network name differ ("bridge", "ipam.subnet",
+// "plugins[1].mtu"); empty when they say the same, in whatever order.
+std::vector<std::string> differing_keys(const NetworkConfig& a, const NetworkConfig& b);
+
+// One finding about a NetworkAttachmentDefinition.
+struct LintProblem {
+  enum class Severity { kWarning, kError };
+  Severity severity = Severity::kError;
+  std::string nad;       // "ns/name"
+  std::string position;  // "line 3, column 7" inside the configuration text, empty when the problem has no
+                         // place in it
+  std::string message;
+
+  std::string text() const;
+};
+
+// Everything that is wrong with an object, all at once: what ADD would refuse is an error, unknown and
+// misspelt keys are warnings with the key that may have been meant.
+std::vector<LintProblem> lint(const NetworkAttachmentDefinition& nad, const std::filesystem::path& conf_dir);
+
+}  // namespace vmlane::multus

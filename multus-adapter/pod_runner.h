@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "core/exec.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/node_config.h"
+#include "multus-adapter/networks.h"
+#include "multus-adapter/objects.h"
+#include "netlink/netlink.h"
+
+namespace vmlane::multus {
+
+// Settings of the meta plugin, under the names of Multus' configuration keys.
+struct MultusSettings {
+  std::string cluster_network;  // "[ns/]name" of the default network; empty: the pod gets no interface from
+                                // us without annotation
+  std::vector<std::string>
+      default_networks;  // "[ns/]name", added to every pod outside systemNamespaces, before its own
+  std::filesystem::path bin_dir = "/opt/cni/bin";     // searched before CNI_PATH
+  std::filesystem::path conf_dir = "/etc/cni/net.d";  // configurations of NADs without one
+  bool namespace_isolation = false;  // a pod may use NADs of its own and the global namespaces only
+  std::vector<std::string> global_namespaces = {"default"};
+  std::string multus_namespace =
+      "kube-system";  // of cluster, default networks and the default-network annotation, where they name none
+  std::vector<std::string> system_namespaces = {"kube-system"};  // pods there get the cluster network only
+};
+
+// One sandbox (pod) of the container runtime.
+struct Sandbox {
+  std::string container_id;
+  std::string netns;            // path; may be empty for del
+  std::string ifname = "eth0";  // of the default network
+  std::string extra_args;       // further CNI_ARGS pairs to pass on ("K=V;K=V")
+  Environment env;  // environment for plugins: PATH, VMLANE_CONFIG, CNI_PATH; CNI_* are set by the runner
+};
+
+// What came of one attachment.
+struct Attachment {
+  std::string nad;  // "ns/name"
+  std::string network;
+  std::string ifname;
+  bool is_default = false;
+  Json result;  // of the last plugin of the chain, in the configuration's version
+};
+
+struct PodAttachments {
+  std::vector<Attachment> attachments;  // default network first
+  Json network_status;                  // value of the network-status annotation, a list
+  // The default network's; null without one.
+  Json default_result;
+};
+
+// Attaches, detaches and checks all networks of a pod.
+//
+// Files, all written atomically:
+//   <stateDir>/multus/<first 32 hex of sha256(container id)>.json   what DEL needs: configurations, names,
+//   results; intent before each plugin <runDir>/pods/<pod uid>.json             pod facts, before the first
+//   plugin, removed by DEL <runDir>/network-status/<pod uid>.json   network-status, after the last plugin,
+//   removed by DEL
+class PodRunner {
+ public:
+  using OpenNetlink = std::function<Result<std::unique_ptr<netlink::Netlink>>(const std::string& netns)>;
+
+  PodRunner(const NodeConfig& config, const Log& log, MultusSettings settings, PluginExec& exec,
+            OpenNetlink open_netlink);
+
+  // All or nothing: names, configurations, clashes are checked before the first plugin runs; on a failure
+  // what was made is deleted in reverse and the first error returned. Code::kTryAgain for an object that is
+  // not there (yet), kConflict for an interface name or network name that is taken.
+  Result<PodAttachments> add(const ObjectStore& objects, const Pod& pod, const Sandbox& sandbox);
+  // Deletes every attachment in reverse, from the state of ADD. Goes on after errors, keeps in the state
+  // exactly those attachments that failed, and returns one error naming them. Without state there is nothing
+  // to do.
+  Result<> del(const Sandbox& sandbox);
+  // CHECK of every plugin that can, in order; the first error. Code::kUnknownContainer without state.
+  Result<> check(const Sandbox& sandbox);
+  // Attachments of a sandbox as the state has them; empty without state.
+  Result<std::vector<Attachment>> attachments(const std::string& container_id) const;
+};
+
+// Opens the namespace at the path.
+Result<std::unique_ptr<netlink::Netlink>> open_pod_netlink(const std::string& netns);
+
+}  // namespace vmlane::multus
