@@ -7,9 +7,8 @@
 #include <unistd.h>
 
 #include <array>
-#include <chrono>
-#include <ctime>
 
+#include "core/clock.h"
 #include "core/files.h"
 #include "core/json.h"
 
@@ -21,20 +20,6 @@ static_assert(kLevelNames.size() == static_cast<std::size_t>(LogLevel::kError) +
 
 // A line longer than this is cut: a config echoed into an error must not fill the log.
 constexpr std::size_t kMaxLine = 8192;
-
-std::string now_utc() {
-  const auto now = std::chrono::system_clock::now();
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
-  const auto micros =
-      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count() % 1'000'000;
-  std::tm parts{};
-  gmtime_r(&seconds, &parts);
-  std::array<char, 40> text{};
-  const std::size_t length = std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S", &parts);
-  std::string fraction = std::to_string(micros);
-  fraction.insert(0, 6 - fraction.size(), '0');
-  return std::string(text.data(), length) + "." + fraction + "Z";
-}
 
 // key=value, quoted as JSON does when the value would be ambiguous.
 std::string text_value(const std::string& value) {
@@ -92,7 +77,7 @@ void Log::write(LogLevel level, std::string_view message, const Fields& fields) 
   if (!make_directory(file_.parent_path(), {.mode = 0750})) return;
   const Fd fd = open_log(file_);
   if (!fd) return;
-  const std::string text = line(format_, level, now_utc(), program_, message, context_, fields);
+  const std::string text = line(format_, level, utc_now(), program_, message, context_, fields);
   [[maybe_unused]] const ssize_t wrote = ::write(fd.get(), text.data(), text.size());
   struct stat info {};
   if (::fstat(fd.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) > max_bytes_) rotate();

@@ -40,6 +40,7 @@ struct NodeConfig {
   std::uint64_t log_max_bytes = std::uint64_t{10}
                                 << 20;  // of one file; with the rotated ones five times this
   std::vector<std::filesystem::path> object_paths;
+  std::filesystem::path ipam_data_dir;
   std::filesystem::path boot_id_file = "/proc/sys/kernel/random/boot_id";
 
   std::filesystem::path attachments_dir() const { return state_dir / "attachments"; }

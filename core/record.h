@@ -55,7 +55,7 @@ struct AttachmentRecord {
   bool ipam = false;    // IPAM ADD was called, or is about to be
   Json handles;         // lane's own: link names and indexes, tap, bridge
   Json result;          // the CNI result in its newest form, once done
-  std::string created;  // RFC 3339, UTC
+  std::string created;  // utc_now() of the ADD
 
   Json to_json() const;
   static Result<AttachmentRecord> from_json(const Json& json);

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cni/bridge/config.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cni/request.h"
+#include "core/names.h"
+
+namespace vmlane::cni {
+namespace {
+
+// RFC 791's smallest datagram every link must carry, and the largest a 16-bit length can say.
+constexpr std::int64_t kMinMtu = 68;
+constexpr std::int64_t kMaxMtu = 65535;
+
+constexpr std::array<std::string_view, 10> kReferenceKeys = {"ipMasq",        "ipMasqBackend",
+                                                             "forceAddress",  "vlan",
+                                                             "vlanTrunk",     "preserveDefaultVlan",
+                                                             "macspoofchk",   "enabledad",
+                                                             "portIsolation", "disableContainerInterface"};
+
+bool says_nothing(const Json& value) {
+  return value.is_null() || value == false || value == 0 ||
+         ((value.is_string() || value.is_array() || value.is_object()) && value.empty());
+}
+
+Result<bool> flag(ObjectReader& reader, std::string_view key) {
+  VMLANE_ASSIGN(const auto value, reader.boolean(key));
+  return value.value_or(false);
+}
+
+}  // namespace
+
+Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
+  BridgeConfig config;
+  VMLANE_ASSIGN(const auto bridge, reader.string("bridge"));
+  if (bridge && !bridge->empty()) {
+    VMLANE_TRY(names::check_link_name(*bridge, "key \"bridge\"", Code::kInvalidConfig));
+    config.bridge = *bridge;
+  }
+  VMLANE_ASSIGN(config.is_default_gateway, flag(reader, "isDefaultGateway"));
+  VMLANE_ASSIGN(config.is_gateway, flag(reader, "isGateway"));
+  config.is_gateway = config.is_gateway || config.is_default_gateway;
+  VMLANE_ASSIGN(config.hairpin_mode, flag(reader, "hairpinMode"));
+  VMLANE_ASSIGN(config.promisc_mode, flag(reader, "promiscMode"));
+  VMLANE_ASSIGN(const auto mtu, reader.integer("mtu", 0, kMaxMtu));
+  if (mtu && *mtu != 0) {  // 0 is the reference plugin's "not set"
+    if (*mtu < kMinMtu)
+      return reader.wrong(
+          "mtu", "0 or a whole number from " + std::to_string(kMinMtu) + " to " + std::to_string(kMaxMtu));
+    config.mtu = static_cast<std::uint32_t>(*mtu);
+  }
+  if (config.hairpin_mode && config.promisc_mode) {
+    return fail(Code::kInvalidConfig, "keys \"hairpinMode\" and \"promiscMode\" are both true",
+                "a promiscuous bridge sends each frame back as well: choose one");
+  }
+  if (config.is_gateway && !has_ipam) {
+    return fail(Code::kInvalidConfig,
+                "key \"" + std::string(config.is_default_gateway ? "isDefaultGateway" : "isGateway") +
+                    "\" is true without \"ipam\"",
+                "the gateway address comes from the IPAM result");
+  }
+  return config;
+}
+
+Result<> judge_unread_keys(const Json& config, const ObjectReader& reader, const std::string& type,
+                           const Log& log) {
+  for (const std::string& key : reader.unknown()) {
+    if (is_common_config_key(key) || says_nothing(config[key])) continue;
+    if (std::ranges::find(kReferenceKeys, key) != kReferenceKeys.end()) {
+      return fail(
+          Code::kUnsupportedField,
+          "key \"" + key + "\" is " + to_text(config[key]) + ", which " + type + " does not carry out",
+          "remove the key");
+    }
+    log.warning("unknown key in the config", {{"key", key}});
+  }
+  return {};
+}
+
+}  // namespace vmlane::cni

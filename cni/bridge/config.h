@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "core/error.h"
+#include "core/json.h"
+#include "core/log.h"
+
+namespace vmlane::cni {
+
+// Keys that the lanes on a Linux bridge share; names and defaults are those of the reference `bridge` plugin.
+struct BridgeConfig {
+  std::string bridge = "cni0";       // made when it is missing, used as it is otherwise
+  bool is_gateway = false;           // the bridge gets the gateway address of the IPAM result
+  bool is_default_gateway = false;   // and the result a default route through it; implies is_gateway
+  std::optional<std::uint32_t> mtu;  // unset: the bridge's
+  bool hairpin_mode = false;
+  bool promisc_mode = false;  // of the bridge device
+};
+
+// Reads the shared keys from `config` through `reader`, which the lane goes on to ask for its own.
+// Code::kInvalidConfig names key and value.
+Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam);
+
+// After the lane has read its keys: keys of the reference bridge plugin that this lane does not carry out are
+// refused by name (Code::kUnsupportedField) unless they are false, 0 or empty, since ignoring them would open
+// what they close. Keys that nobody knows are logged.
+Result<> judge_unread_keys(const Json& config, const ObjectReader& reader, const std::string& type,
+                           const Log& log);
+
+}  // namespace vmlane::cni

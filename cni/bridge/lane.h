@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cni/bridge/config.h"
+#include "cni/lane.h"
+
+namespace vmlane::cni {
+
+// What the veth and tap lanes share: a veth pair whose host end is a port of a Linux bridge. How the pod's
+// end becomes the workload's NIC is the derived lane's part.
+//
+//   bridge -- host veth (vml...) ====== pod veth (CNI_IFNAME) [ derived lane ]
+class BridgeLane : public Lane {
+ public:
+  Result<> configure(const Request& request, const Node& node) final;
+  std::vector<std::string> pod_links(const AttachmentKey& key) const override { return {key.ifname}; }
+  void plan(AttachmentRecord& record) const override;
+  Result<CniResult> apply(Attachment& attachment) final;
+  Result<> reclaim(const Reclaim& reclaim) const override;
+  Result<> check(const Inspection& inspection) override;
+  Result<> status(const Request& request, const Node& node) override;
+
+ protected:
+  // The lane's own keys.
+  virtual Result<> configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) = 0;
+  // The pod's veth is there, down, with MAC and MTU; its host end is in the bridge and still down. Leaves the
+  // pod's end up.
+  virtual Result<> wire_pod(Attachment& attachment, netlink::Netlink& pod_links,
+                            const netlink::Link& pod_link, const CniResult& result) = 0;
+
+ private:
+  Result<netlink::Link> add_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
+                                 const std::string& host_link);
+  Result<std::string> make_pair(Attachment& attachment, netlink::Netlink& host, std::uint32_t mtu,
+                                const MacAddress& mac);
+  Result<std::uint32_t> effective_mtu(const netlink::Link& bridge) const;
+
+  BridgeConfig config_;
+};
+
+// Whether a link is the host end of the attachment: by its alias, or by the MAC that is in the request that
+// makes it.
+bool is_host_end(const netlink::Link& link, const std::string& attachment_id);
+
+}  // namespace vmlane::cni

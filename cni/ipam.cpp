@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cni/ipam.h"
+
+#include <chrono>
+
+#include "core/exec.h"
+#include "core/names.h"
+
+namespace vmlane::cni {
+namespace {
+
+// kubelet gives a whole sandbox four minutes; an allocator that talks to an API server may need a good part
+// of one.
+constexpr ExecLimits kLimits{.timeout = std::chrono::seconds(60)};
+
+Environment environment_of(const Ipam::Caller& caller, std::string_view command) {
+  Environment env = caller.env;
+  env["CNI_COMMAND"] = command;
+  env["CNI_CONTAINERID"] = caller.key.container_id;
+  env["CNI_NETNS"] = caller.netns;
+  env["CNI_IFNAME"] = caller.key.ifname;
+  env["CNI_ARGS"] = caller.cni_args;
+  env["CNI_PATH"] = caller.cni_path;
+  return env;
+}
+
+// The newest version that both we and the delegate know.
+Result<Version> newest_common_version(const std::filesystem::path& plugin, const Ipam::Caller& caller) {
+  VMLANE_ASSIGN(const std::string answer,
+                run_plugin(plugin, environment_of(caller, "VERSION"),
+                           to_text({{"cniVersion", kNewestVersion.to_string()}}), kLimits));
+  VMLANE_ASSIGN(const Json json, parse_json(answer, "answer of " + plugin.string() + " to VERSION"));
+  ObjectReader reader(json, "supportedVersions of " + plugin.string() + ": ", Code::kDelegate);
+  VMLANE_ASSIGN(const auto versions, json.is_object()
+                                         ? reader.strings("supportedVersions")
+                                         : reader.wrong("supportedVersions", "a list of versions"));
+  std::optional<Version> newest;
+  for (const std::string& text : versions.value_or(std::vector<std::string>())) {
+    const auto version = Version::parse(text);
+    if (version && is_supported(*version) && (!newest || *version > *newest)) newest = *version;
+  }
+  if (newest) return *newest;
+  return fail(Code::kIncompatibleVersion,
+              "IPAM plugin " + plugin.string() + " knows no CNI version from 0.3.0 to 1.1.0");
+}
+
+// The delegate's stdin in a version it may know better. A prevResult has to follow: a plugin reads it by the
+// config's version.
+Json config_in_version(const Json& config, const Version& version) {
+  Json out = config;
+  out["cniVersion"] = version.to_string();
+  if (config.contains("prevResult")) {
+    const auto result = CniResult::from_json(config["prevResult"], version, "prevResult");
+    if (result) out["prevResult"] = result->to_json(version);
+  }
+  return out;
+}
+
+}  // namespace
+
+Result<Ipam> Ipam::parse(const Json& config) {
+  Ipam ipam;
+  ObjectReader reader(config, "", Code::kInvalidConfig);
+  VMLANE_ASSIGN(const Json* section, reader.object("ipam"));
+  if (section == nullptr || section->empty()) return ipam;
+  ObjectReader keys(*section, "ipam.", Code::kInvalidConfig);
+  VMLANE_ASSIGN(const auto type, keys.string("type"));
+  if (!type) return keys.wrong("type", "the name of an IPAM plugin");
+  VMLANE_TRY(names::check_plugin_type(*type, "key \"ipam.type\"", Code::kInvalidConfig));
+  ipam.type_ = *type;
+  return ipam;
+}
+
+Ipam::Caller Ipam::caller_of(const AttachmentRecord& record, const Environment& env) {
+  return {record.key, record.netns.path, record.cni_args, record.cni_path, record.netconf, env};
+}
+
+Result<> Ipam::find(const Caller& caller) const {
+  VMLANE_TRY(find_plugin(caller.cni_path, type_));
+  return {};
+}
+
+Result<std::string> Ipam::call(const NodeConfig& node, const Caller& caller, std::string_view command) const {
+  VMLANE_ASSIGN(const auto plugin, find_plugin(caller.cni_path, type_));
+  Json config = caller.config;
+  if (type_ == "host-local" && !node.ipam_data_dir.empty() && !config["ipam"].contains("dataDir")) {
+    config["ipam"]["dataDir"] = node.ipam_data_dir.string();
+  }
+  auto answer = run_plugin(plugin, environment_of(caller, command), to_text(config), kLimits);
+  if (answer || answer.error().code != Code::kIncompatibleVersion) return answer;
+  VMLANE_ASSIGN(const Version version, newest_common_version(plugin, caller));
+  return run_plugin(plugin, environment_of(caller, command), to_text(config_in_version(config, version)),
+                    kLimits);
+}
+
+Result<CniResult> Ipam::add(const NodeConfig& node, const Caller& caller) const {
+  VMLANE_TRY(find(caller));
+  const auto decoded = [&]() -> Result<CniResult> {
+    VMLANE_ASSIGN(const std::string answer, call(node, caller, "ADD"));
+    const std::string what = "result of IPAM plugin " + type_;
+    VMLANE_ASSIGN(const Json json, parse_json(answer, what));
+    VMLANE_ASSIGN(CniResult result, CniResult::from_json(json, kNewestVersion, what));
+    if (result.ips.empty()) return fail(Code::kDelegate, "IPAM plugin " + type_ + " returned no address");
+    return result;
+  }();
+  // A delegate that took one family and failed at the other, or was killed, may hold addresses. Its own error
+  // counts, not this one's.
+  if (!decoded && decoded.error().code != Code::kNotFound) [[maybe_unused]]
+    const auto released = del(node, caller);
+  return decoded;
+}
+
+Result<> Ipam::del(const NodeConfig& node, const Caller& caller) const {
+  VMLANE_TRY(call(node, caller, "DEL"));
+  return {};
+}
+
+Result<> Ipam::check(const NodeConfig& node, const Caller& caller) const {
+  VMLANE_TRY(call(node, caller, "CHECK"));
+  return {};
+}
+
+Result<> Ipam::call_if_known(const NodeConfig& node, const Caller& caller, std::string_view command) const {
+  VMLANE_ASSIGN(const auto plugin, find_plugin(caller.cni_path, type_));
+  VMLANE_ASSIGN(const Version version, newest_common_version(plugin, caller));
+  if (version < kGcSince) return {};
+  VMLANE_TRY(call(node, caller, command));
+  return {};
+}
+
+Result<> Ipam::gc(const NodeConfig& node, const Caller& caller) const {
+  return call_if_known(node, caller, "GC");
+}
+
+Result<> Ipam::status(const NodeConfig& node, const Caller& caller) const {
+  const auto found = find(caller);
+  if (!found) return fail(Code::kNotAvailable, found.error().message, found.error().details);
+  return call_if_known(node, caller, "STATUS");
+}
+
+}  // namespace vmlane::cni

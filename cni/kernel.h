@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "core/error.h"
+#include "netlink/namespace.h"
+#include "netlink/netlink.h"
+
+namespace vmlane::cni {
+
+// All that lanes ask of the kernel. The real one passes each call to netlink/ and ebpf/; a test can give one
+// that records or refuses.
+class Kernel {
+ public:
+  virtual ~Kernel() = default;
+
+  // The namespace the plugin runs in: the node's.
+  virtual Result<netlink::Namespace> host_namespace() = 0;
+  virtual Result<netlink::Namespace> open_namespace(const std::string& path) = 0;
+  virtual Result<std::unique_ptr<netlink::Netlink>> netlink(const netlink::Namespace& where) = 0;
+
+  virtual Result<> create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) = 0;
+  // Code::kNotAvailable with the fix when the node has no tun device.
+  virtual Result<> tun_available() = 0;
+  virtual Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) = 0;
+  virtual Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
+  virtual Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
+  virtual Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
+                                     const std::string& link, const std::string& key,
+                                     const std::string& value) = 0;
+};
+
+}  // namespace vmlane::cni

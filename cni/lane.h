@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cni/kernel.h"
+#include "cni/request.h"
+#include "cni/result.h"
+#include "core/error.h"
+#include "core/log.h"
+#include "core/node_config.h"
+#include "core/record.h"
+#include "core/transaction.h"
+
+// A lane is one way to wire a NIC: what differs between vmlane-veth, vmlane-tap and their siblings. What they
+// share (record, locks, namespace identity, IPAM, undo, the order of it all) is in attach.h and detach.h,
+// which call the lane.
+//
+//   ADD:  configure (pure) -> plan (pure: names into the record) -> [intent on disk] -> IPAM -> apply, step
+//   by step -> [done on disk] DEL, GC, sweep and the undo of a crashed ADD: reclaim, from the record or from
+//   names alone
+namespace vmlane::cni {
+
+// The node as an operation sees it.
+struct Node {
+  const NodeConfig& config;
+  const Log& log;
+  Kernel& kernel;
+  std::string boot_id;
+};
+
+// What ADD hands to a lane.
+struct Attachment {
+  const Node& node;
+  const Request& request;
+  const NicRequest& nic;
+  const netlink::Namespace& host;
+  const netlink::Namespace& pod;
+  Transaction& transaction;
+  AttachmentRecord& record;
+  const CniResult& ipam;  // empty without IPAM
+};
+
+// What CHECK hands to a lane.
+struct Inspection {
+  const Node& node;
+  const Request& request;
+  const netlink::Namespace& host;
+  const netlink::Namespace& pod;
+  const AttachmentRecord& record;
+};
+
+// What is to be removed. Without a record (lost state) only the key is known and objects are found by the
+// owner they carry.
+struct Reclaim {
+  const Node& node;
+  const AttachmentKey& key;
+  const AttachmentRecord* record = nullptr;
+  const netlink::Namespace& host;
+  const netlink::Namespace* pod =
+      nullptr;               // set when the pod's namespace is there and is known to be the same one
+  Transaction& transaction;  // numbers the steps; they have no undo
+};
+
+class Lane {
+ public:
+  virtual ~Lane() = default;
+
+  virtual std::string type() const = 0;
+  virtual std::string about() const = 0;
+  // Decodes the lane's keys. Errors are Code::kInvalidConfig or kUnsupportedField and name key and value;
+  // keys nobody knows are logged.
+  virtual Result<> configure(const Request& request, const Node& node) = 0;
+  // The links that ADD will make in the pod; none of them may exist yet.
+  virtual std::vector<std::string> pod_links(const AttachmentKey& key) const = 0;
+  // Writes into record.handles what reclaim needs, before anything is made.
+  virtual void plan(AttachmentRecord& record) const = 0;
+  // Makes the attachment, sets record.mac, mtu, network_id and handles, and returns interfaces, ips and
+  // routes.
+  virtual Result<CniResult> apply(Attachment& attachment) = 0;
+  // Removes all that ADD made except IPAM and record. What is gone is success; what is somebody else's is
+  // left.
+  virtual Result<> reclaim(const Reclaim& reclaim) const = 0;
+  // Code::kChanged naming what differs from the record.
+  virtual Result<> check(const Inspection& inspection) = 0;
+  // Code::kNotAvailable with reason and fix when ADD would fail for a reason of the node.
+  virtual Result<> status(const Request& request, const Node& node) = 0;
+};
+
+// The plugin's whole main() but for reading the process: runs the operation that `invocation` asks for with
+// this lane.
+int run_lane(const Invocation& invocation, Lane& lane, Kernel& kernel);
+
+}  // namespace vmlane::cni

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "cni/request.h"
+#include "core/error.h"
+#include "core/invocation.h"
+
+// The plugin's side of the CNI protocol (specification 1.1.0, and the Go skeleton's order of validation,
+// which runtimes and their tests have come to rely on): environment and stdin in, exactly one JSON document
+// or nothing on stdout, an exit status.
+namespace vmlane::cni {
+
+struct Plugin {
+  std::string name;   // "vmlane-tap"
+  std::string about;  // one line for who starts it by hand
+  std::function<Result<CniResult>(const Request&)> add;
+  std::function<Result<>(const Request&)> del;
+  std::function<Result<>(const Request&)> check;
+  std::function<Result<>(const Request&)> gc;
+  std::function<Result<>(const Request&)> status;
+};
+
+// Runs the operation that the environment asks for and returns the exit status: 0, or 1 with the error object
+// on stdout.
+int run(const Invocation& invocation, const Plugin& plugin);
+
+}  // namespace vmlane::cni

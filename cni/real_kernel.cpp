@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cni/real_kernel.h"
+
+#include <sys/stat.h>
+
+#include "ebpf/splice.h"
+
+namespace vmlane::cni {
+
+Result<netlink::Namespace> RealKernel::host_namespace() {
+  return netlink::Namespace::current();
+}
+
+Result<netlink::Namespace> RealKernel::open_namespace(const std::string& path) {
+  return netlink::Namespace::open(path);
+}
+
+Result<std::unique_ptr<netlink::Netlink>> RealKernel::netlink(const netlink::Namespace& where) {
+  return netlink::open_netlink(where);
+}
+
+Result<> RealKernel::create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) {
+  return netlink::create_tap(where, spec);
+}
+
+Result<> RealKernel::tun_available() {
+  struct stat info {};
+  if (::stat("/dev/net/tun", &info) == 0 && S_ISCHR(info.st_mode)) return {};
+  return fail(Code::kNotAvailable, "the node has no tun device",
+              "load the module tun; /dev/net/tun must be a character device");
+}
+
+Result<netlink::TapInfo> RealKernel::tap_info(const netlink::Namespace& where, const std::string& name) {
+  return netlink::tap_info(where, name);
+}
+
+Result<> RealKernel::attach_splice(const netlink::Namespace& where, int first_index, int second_index) {
+  return ebpf::attach_splice(where, first_index, second_index);
+}
+
+Result<> RealKernel::check_splice(const netlink::Namespace& where, int first_index, int second_index) {
+  return ebpf::check_splice(where, first_index, second_index);
+}
+
+Result<> RealKernel::write_link_sysctl(const netlink::Namespace& where, const std::string& family,
+                                       const std::string& link, const std::string& key,
+                                       const std::string& value) {
+  return netlink::write_link_sysctl(where, family, link, key, value);
+}
+
+}  // namespace vmlane::cni

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "cni/kernel.h"
+
+namespace vmlane::cni {
+
+// The running kernel.
+class RealKernel final : public Kernel {
+ public:
+  Result<netlink::Namespace> host_namespace() override;
+  Result<netlink::Namespace> open_namespace(const std::string& path) override;
+  Result<std::unique_ptr<netlink::Netlink>> netlink(const netlink::Namespace& where) override;
+  Result<> create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) override;
+  Result<> tun_available() override;
+  Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) override;
+  Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) override;
+  Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) override;
+  Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
+                             const std::string& link, const std::string& key,
+                             const std::string& value) override;
+};
+
+}  // namespace vmlane::cni

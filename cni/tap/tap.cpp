@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cni/tap/tap.h"
+
+#include "cni/ipam.h"
+#include "cni/pod_link.h"
+#include "core/names.h"
+
+namespace vmlane::cni {
+namespace {
+
+// libvirt and the tun driver (MAX_TAP_QUEUES) stop there.
+constexpr std::int64_t kMaxQueues = 256;
+constexpr std::int64_t kMaxId = 0xfffffffe;
+
+// A tap of ours in the pod: by its alias, or, when the ADD was killed before it could be named, because it
+// has the planned name, which was free when the ADD began.
+bool is_own_tap(const netlink::Link& link, const Reclaim& reclaim) {
+  if (link.kind != "tun") return false;
+  const auto owner = names::parse_link_alias(link.alias);
+  if (owner) return owner->attachment_id == reclaim.key.id();
+  return link.alias.empty() && reclaim.record != nullptr && reclaim.record->result.is_null();
+}
+
+Result<> check_tap(const Inspection& inspection, netlink::Netlink& pod, const std::string& name) {
+  const AttachmentRecord& record = inspection.record;
+  VMLANE_ASSIGN(const auto tap, pod.find_link(name));
+  if (!tap) return fail(Code::kChanged, "tap " + name + " is gone from the pod");
+  if (record.mtu && tap->mtu != *record.mtu) {
+    return fail(Code::kChanged, "MTU of " + name + " is " + std::to_string(tap->mtu) + ", ADD set " +
+                                    std::to_string(*record.mtu));
+  }
+  VMLANE_ASSIGN(const auto info, inspection.node.kernel.tap_info(inspection.pod, name));
+  const auto owner = record.handles.value("owner", 0U);
+  const auto group = record.handles.value("group", 0U);
+  if (info.owner != owner || info.group != group) {
+    const auto shown = [](const std::optional<std::uint32_t>& id) {
+      return id ? std::to_string(*id) : std::string("nobody");
+    };
+    return fail(Code::kChanged, "owner of tap " + name + " is " + shown(info.owner) + ":" +
+                                    shown(info.group) + ", ADD set " + std::to_string(owner) + ":" +
+                                    std::to_string(group));
+  }
+  VMLANE_ASSIGN(const auto pod_link, pod.find_link(record.key.ifname));
+  if (!pod_link) return fail(Code::kChanged, "interface " + record.key.ifname + " is gone from the pod");
+  return inspection.node.kernel.check_splice(inspection.pod, pod_link->index, tap->index);
+}
+
+}  // namespace
+
+std::vector<std::string> TapLane::pod_links(const AttachmentKey& key) const {
+  return {key.ifname, names::tap_link(key.ifname)};
+}
+
+void TapLane::plan(AttachmentRecord& record) const {
+  BridgeLane::plan(record);
+  record.handles["tap"] = names::tap_link(record.key.ifname);
+  record.handles["multi_queue"] = tap_.multi_queue;
+  record.handles["owner"] = tap_.owner;
+  record.handles["group"] = tap_.group;
+}
+
+Result<> TapLane::configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) {
+  VMLANE_ASSIGN(const auto queues, reader.integer("queues", 1, kMaxQueues));
+  VMLANE_ASSIGN(const auto multi_queue, reader.boolean("multiQueue"));  // the reference tap plugin's spelling
+  VMLANE_ASSIGN(const auto owner, reader.integer("owner", 0, kMaxId));
+  VMLANE_ASSIGN(const auto group, reader.integer("group", 0, kMaxId));
+  tap_.multi_queue = queues.value_or(1) > 1 || multi_queue.value_or(false);
+  tap_.owner = owner ? static_cast<std::uint32_t>(*owner) : node.config.owner_uid;
+  tap_.group = group ? static_cast<std::uint32_t>(*group) : node.config.owner_gid;
+  VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
+  if (ipam.type() == "dhcp") {
+    return fail(
+        Code::kUnsupportedField, "key \"ipam.type\" is \"dhcp\", which cannot work on the tap lane",
+        "the guest itself is the DHCP client: leave \"ipam\" out, or name an allocator such as host-local");
+  }
+  return {};
+}
+
+Result<> TapLane::wire_pod(Attachment& attachment, netlink::Netlink& pod_links, const netlink::Link& pod_link,
+                           const CniResult&) {
+  Kernel& kernel = attachment.node.kernel;
+  AttachmentRecord& record = attachment.record;
+  netlink::TapSpec spec = tap_;
+  spec.name = record.handles.value("tap", "");
+  VMLANE_TRY(silence_pod_link(attachment, pod_links, pod_link));
+  VMLANE_TRY(attachment.transaction.step("make tap " + spec.name,
+                                         [&] { return kernel.create_tap(attachment.pod, spec); }));
+  VMLANE_ASSIGN(const auto tap, pod_links.find_link(spec.name));
+  if (!tap)
+    return fail(Code::kKernel, "tap " + spec.name + " vanished from the pod while it was being set up");
+  const netlink::LinkChange identity{.mtu = record.mtu,
+                                     .alias = names::link_alias(record.key.id(), attachment.node.boot_id)};
+  VMLANE_TRY(attachment.transaction.step("name the owner of the tap",
+                                         [&] { return pod_links.change_link(tap->index, identity); }));
+  VMLANE_TRY(silence_pod_link(attachment, pod_links, *tap));
+  VMLANE_TRY(attachment.transaction.step("splice tap and veth", [&] {
+    return kernel.attach_splice(attachment.pod, pod_link.index, tap->index);
+  }));
+  VMLANE_TRY(attachment.transaction.step("bring the tap up",
+                                         [&] { return pod_links.change_link(tap->index, {.up = true}); }));
+  return attachment.transaction.step("bring the pod's link up",
+                                     [&] { return pod_links.change_link(pod_link.index, {.up = true}); });
+}
+
+Result<> TapLane::reclaim(const Reclaim& reclaim) const {
+  if (reclaim.pod != nullptr) {
+    const std::string name = reclaim.record != nullptr ? reclaim.record->handles.value("tap", "")
+                                                       : names::tap_link(reclaim.key.ifname);
+    VMLANE_ASSIGN(const auto pod, reclaim.node.kernel.netlink(*reclaim.pod));
+    VMLANE_ASSIGN(const auto tap, pod->find_link(name));
+    VMLANE_TRY(reclaim.transaction.step("remove the tap", [&] {
+      return tap && is_own_tap(*tap, reclaim) ? pod->delete_link(tap->index) : Result<>();
+    }));
+  }
+  return BridgeLane::reclaim(reclaim);
+}
+
+Result<> TapLane::check(const Inspection& inspection) {
+  VMLANE_TRY(BridgeLane::check(inspection));
+  VMLANE_ASSIGN(const auto pod, inspection.node.kernel.netlink(inspection.pod));
+  return check_tap(inspection, *pod, inspection.record.handles.value("tap", ""));
+}
+
+Result<> TapLane::status(const Request& request, const Node& node) {
+  VMLANE_TRY(BridgeLane::status(request, node));
+  return node.kernel.tun_available();
+}
+
+}  // namespace vmlane::cni
