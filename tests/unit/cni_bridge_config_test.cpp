@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "cni/bridge/config.h"
+
+namespace vmlane::cni {
+namespace {
+
+Result<BridgeConfig> parsed(const std::string& text, bool has_ipam = true) {
+  const Json config = Json::parse(text);
+  ObjectReader reader(config, "", Code::kInvalidConfig);
+  return parse_bridge_config(reader, has_ipam);
+}
+
+TEST(BridgeConfig, HasTheDefaultsOfTheReferencePlugin) {
+  const auto config = parsed("{}");
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->bridge, "cni0");
+  EXPECT_FALSE(config->is_gateway || config->is_default_gateway || config->hairpin_mode ||
+               config->promisc_mode);
+  EXPECT_FALSE(config->mtu);
+  EXPECT_FALSE(parsed(R"({"mtu":0})")->mtu);
+}
+
+TEST(BridgeConfig, ADefaultGatewayIsAGateway) {
+  EXPECT_TRUE(parsed(R"({"isDefaultGateway":true})")->is_gateway);
+}
+
+TEST(BridgeConfig, WrongValuesNameKeyAndValue) {
+  const std::pair<const char*, const char*> cases[] = {
+      {R"({"mtu":"1500"})", R"(key "mtu" is "1500")"},
+      {R"({"mtu":70000})", R"(key "mtu" is 70000)"},
+      {R"({"mtu":67})", R"(key "mtu" is 67)"},
+      {R"({"mtu":-1})", R"(key "mtu" is -1)"},
+      {R"({"mtu":1500.5})", R"(key "mtu" is 1500.5)"},
+      {R"({"bridge":7})", R"(key "bridge" is 7)"},
+      {R"({"bridge":"a/b"})", R"(key "bridge" "a/b")"},
+      {R"({"bridge":"0123456789abcdef"})", "16 bytes long"},
+      {R"({"isGateway":"yes"})", R"(key "isGateway" is "yes")"},
+      {R"({"hairpinMode":1})", R"(key "hairpinMode" is 1)"},
+      {R"({"hairpinMode":true,"promiscMode":true})", R"("hairpinMode" and "promiscMode")"}};
+  for (const auto& [text, message] : cases) {
+    const auto config = parsed(text);
+    ASSERT_FALSE(config) << text;
+    EXPECT_EQ(config.error().code, Code::kInvalidConfig);
+    EXPECT_NE(config.error().message.find(message), std::string::npos) << config.error().message;
+  }
+}
+
+TEST(BridgeConfig, AGatewayNeedsAnAllocator) {
+  EXPECT_NE(parsed(R"({"isDefaultGateway":true})", false).error().message.find("isDefaultGateway"),
+            std::string::npos);
+}
+
+Result<> judged(const std::string& text) {
+  const Json config = Json::parse(text);
+  ObjectReader reader(config, "", Code::kInvalidConfig);
+  return judge_unread_keys(config, reader, "vmlane-veth", Log());
+}
+
+TEST(BridgeConfig, KeysOfTheReferencePluginAreCarriedOutOrRefusedByName) {
+  for (const char* text : {R"({"vlan":100})", R"({"ipMasq":true})", R"({"macspoofchk":true})",
+                           R"({"vlanTrunk":[{"id":1}]})", R"({"portIsolation":true})"}) {
+    const auto verdict = judged(text);
+    ASSERT_FALSE(verdict) << text;
+    EXPECT_EQ(verdict.error().code, Code::kUnsupportedField);
+  }
+  for (const char* text : {R"({"vlan":0})", R"({"ipMasq":false})", R"({"vlanTrunk":[]})",
+                           R"({"frobnicate":true,"cni.dev/x":1})"}) {
+    EXPECT_TRUE(judged(text)) << text;
+  }
+}
+
+}  // namespace
+}  // namespace vmlane::cni
