@@ -11,17 +11,20 @@
 #include "core/error.h"
 #include "netlink/namespace.h"
 
-// Links, addresses and routes of one network namespace, over libnl's rtnetlink sockets. This is the only room that includes libnl.
+// Links, addresses and routes of one network namespace, over libnl's rtnetlink sockets. This is the only room
+// that includes libnl.
 //
-// A Netlink object is bound to the namespace it was opened in: its socket was made there. Requests are synchronous and typed; there is no
-// cache that could be stale. Errors are Code::kKernel and say what was asked of which link; "not found" is a value, not an error, in find_*.
-// Lane code takes the abstract class, so that a test can record what a plan asks of the kernel or refuse it.
+// A Netlink object is bound to the namespace it was opened in: its socket was made there. Requests are
+// synchronous and typed; there is no cache that could be stale. Errors are Code::kKernel and say what was
+// asked of which link, with the kernel's own words as details; "not found" is a value, not an error, in
+// find_*, and a link that is gone has no addresses or routes. One object serves one thread at a time. Lane
+// code takes the abstract class, so that a test can record what a plan asks of the kernel or refuse it.
 namespace vmlane::netlink {
 
 struct Link {
   int index = 0;
   std::string name;
-  std::string kind;   // "veth", "bridge", "tun", "macvtap", "dummy", "vxlan" ...; empty for a plain device
+  std::string kind;  // "veth", "bridge", "tun", "macvtap", "dummy", "vxlan" ...; empty for a plain device
   std::string alias;
   MacAddress mac;
   std::uint32_t mtu = 0;
@@ -30,13 +33,13 @@ struct Link {
   bool arp = true;       // not IFF_NOARP
   bool promiscuous = false;
   bool loopback = false;
-  int master = 0;                // index of the bridge it is a port of, 0 for none
-  int peer = 0;                  // IFLA_LINK: veth peer or lower device, in peer_namespace_id's namespace; 0 for none
+  int master = 0;  // index of the bridge it is a port of, 0 for none
+  int peer = 0;    // IFLA_LINK: veth peer or lower device, in peer_namespace_id's namespace; 0 for none
   std::optional<int> peer_namespace_id;  // set when the peer is in another namespace
 };
 
 struct VethSpec {
-  std::string name;       // in this object's namespace
+  std::string name;  // in this object's namespace
   MacAddress mac;
   std::string peer_name;  // in `peer_namespace`
   MacAddress peer_mac;
@@ -45,7 +48,8 @@ struct VethSpec {
 
 struct BridgeSpec {
   std::string name;
-  MacAddress mac;  // fixed from the start: a bridge without one takes its lowest port's and changes it as ports come and go
+  MacAddress mac;  // fixed from the start: a bridge without one takes its lowest port's and changes it as
+                   // ports come and go
   std::uint32_t mtu = 1500;
 };
 
@@ -78,10 +82,10 @@ struct BridgePort {
 
 struct AddressEntry {
   IpPrefix prefix;
-  bool tentative = false;   // IPv6 duplicate detection has not ended
+  bool tentative = false;  // IPv6 duplicate detection has not ended
   bool dad_failed = false;
   bool permanent = true;
-  std::uint8_t scope = 0;   // RT_SCOPE_*
+  std::uint8_t scope = 0;  // RT_SCOPE_*
 };
 
 struct AddressSpec {
@@ -89,13 +93,15 @@ struct AddressSpec {
   bool no_dad = false;  // IPv6: usable at once, for addresses whose owner is known
 };
 
+// A route as it is asked for and as it is read back: members with the value that the kernel gives by itself
+// (priority 0 for IPv4, 1024 for IPv6) are unset then. Each next hop of a multipath route is one Route.
 struct Route {
   IpPrefix destination;  // 0.0.0.0/0 or ::/0 for the default route
   std::optional<IpAddress> gateway;
   int interface = 0;
   std::optional<std::uint32_t> priority;
   std::optional<std::uint32_t> table;  // unset: main
-  std::optional<std::uint8_t> scope;   // unset: link without a gateway, else global
+  std::optional<std::uint8_t> scope;   // unset: link without a gateway, else global; IPv6 has none
   std::optional<std::uint32_t> mtu;
   std::optional<std::uint32_t> advmss;
   bool operator==(const Route&) const = default;
@@ -106,11 +112,14 @@ class Netlink {
   virtual ~Netlink() = default;
 
   virtual Result<std::vector<Link>> links() = 0;
+  // An alternative name counts, as it does when the kernel refuses a new link of that name; Link::name is the
+  // link's own.
   virtual Result<std::optional<Link>> find_link(const std::string& name) = 0;
   virtual Result<std::optional<Link>> find_link(int index) = 0;
 
-  // Makes both ends in one request, the peer straight in its namespace under its final name: no half-moved link and no passing name on
-  // the host. Both are down. A name that is taken, in either namespace, is Code::kConflict.
+  // Makes both ends in one request, the peer straight in its namespace under its final name: no half-moved
+  // link and no passing name on the host. Both are down. A name that is taken, in either namespace, is
+  // Code::kConflict.
   virtual Result<> create_veth(const VethSpec& spec, const Namespace& peer_namespace) = 0;
   // Code::kConflict when the name is taken.
   virtual Result<> create_bridge(const BridgeSpec& spec) = 0;
@@ -122,26 +131,29 @@ class Netlink {
   virtual Result<BridgePort> bridge_port(int index) = 0;
 
   virtual Result<std::vector<AddressEntry>> addresses(int index) = 0;
-  // Exists already is success.
+  // Exists already is success; with another prefix length it is Code::kConflict for IPv6, where the kernel
+  // has an address once, and another address for IPv4.
   virtual Result<> add_address(int index, const AddressSpec& address) = 0;
   // Gone already is success.
   virtual Result<> remove_address(int index, const IpPrefix& address) = 0;
 
   // Unicast routes of all tables but `local`; filter by `interface` unless 0.
   virtual Result<std::vector<Route>> routes(int interface) = 0;
-  // Exists already (same destination, gateway, interface, priority, table) is success.
+  // Exists already (same destination, gateway, interface, priority, table) is success; another route to the
+  // same destination with the same priority in that table is Code::kConflict.
   virtual Result<> add_route(const Route& route) = 0;
 };
 
 // A Netlink of a namespace.
 Result<std::unique_ptr<Netlink>> open_netlink(const Namespace& network_namespace);
 
-// A persistent tap, made through /dev/net/tun in the given namespace, down. It has a random MAC of its own: the guest's is set inside the guest.
+// A persistent tap, made through /dev/net/tun in the given namespace, down. It has a random MAC of its own:
+// the guest's is set inside the guest.
 struct TapSpec {
   std::string name;
   std::uint32_t owner = 107;  // uid and gid that may open it without CAP_NET_ADMIN
   std::uint32_t group = 107;
-  bool multi_queue = false;   // a flag, not a count: it decides how the tap must be opened
+  bool multi_queue = false;  // a flag, not a count: it decides how the tap must be opened
 };
 // Code::kConflict when the name is taken, Code::kNotFound when the node has no tun device.
 Result<> create_tap(const Namespace& network_namespace, const TapSpec& spec);
@@ -157,11 +169,15 @@ struct TapInfo {
 // Code::kNotFound when the link is no tap or is gone.
 Result<TapInfo> tap_info(const Namespace& network_namespace, const std::string& name);
 
-// Writes net.ipv6.conf.<link>.<key> (or ipv4) in a namespace: sysctls have no netlink form. `family` is "ipv4" or "ipv6". A kernel without IPv6 has
-// no such file; that is success for ipv6, since there is nothing to switch off.
-Result<> write_link_sysctl(const Namespace& network_namespace, const std::string& family, const std::string& link, const std::string& key,
-                           const std::string& value);
-Result<std::optional<std::string>> read_link_sysctl(const Namespace& network_namespace, const std::string& family, const std::string& link,
+// Writes net.ipv6.conf.<link>.<key> (or ipv4) in a namespace: sysctls have no netlink form. `family` is
+// "ipv4" or "ipv6". A kernel without IPv6 has no such file, nor has a link whose MTU is too small for it;
+// that is success for ipv6, since there is nothing to switch off. Code::kNotFound when the link or the key
+// does not exist.
+Result<> write_link_sysctl(const Namespace& network_namespace, const std::string& family,
+                           const std::string& link, const std::string& key, const std::string& value);
+// The value without its newline; none when the link or the key does not exist.
+Result<std::optional<std::string>> read_link_sysctl(const Namespace& network_namespace,
+                                                    const std::string& family, const std::string& link,
                                                     const std::string& key);
 
 }  // namespace vmlane::netlink
