@@ -101,6 +101,30 @@ Result<ResultDns> requested_dns(const Request& request, const Sources& sources) 
   return *dns;
 }
 
+Result<Bandwidth> requested_bandwidth(const Sources& sources) {
+  ObjectReader runtime(sources.runtime_config, "runtimeConfig.", Code::kInvalidConfig);
+  VMLANE_ASSIGN(const Json* object, runtime.object("bandwidth"));
+  Bandwidth bandwidth;
+  if (object == nullptr) return bandwidth;
+  // tc counts bytes per second in 32 bits of a burst; a rate has 64.
+  constexpr std::int64_t kMaxRate = std::int64_t{1} << 50;
+  constexpr std::int64_t kMaxBurst = std::int64_t{UINT32_MAX} * 8;
+  struct Key {
+    const char* name;
+    std::int64_t max;
+    std::uint64_t& into;
+  };
+  ObjectReader reader(*object, "runtimeConfig.bandwidth.", Code::kInvalidConfig);
+  for (const Key& key : {Key{"ingressRate", kMaxRate, bandwidth.ingress_rate},
+                         Key{"ingressBurst", kMaxBurst, bandwidth.ingress_burst},
+                         Key{"egressRate", kMaxRate, bandwidth.egress_rate},
+                         Key{"egressBurst", kMaxBurst, bandwidth.egress_burst}}) {
+    VMLANE_ASSIGN(const auto value, reader.integer(key.name, 0, key.max));
+    key.into = static_cast<std::uint64_t>(value.value_or(0));
+  }
+  return bandwidth;
+}
+
 }  // namespace
 
 std::string_view to_string(Command command) {
@@ -130,6 +154,7 @@ Result<NicRequest> parse_nic_request(const Request& request) {
   NicRequest nic;
   VMLANE_ASSIGN(nic.mac, requested_mac(request, sources));
   VMLANE_ASSIGN(nic.device_id, requested_device(request, sources));
+  VMLANE_ASSIGN(nic.bandwidth, requested_bandwidth(sources));
   VMLANE_ASSIGN(nic.dns, requested_dns(request, sources));
   VMLANE_ASSIGN(nic.nad, text_of(sources.cni_args, "nad", "args.cni."));
   VMLANE_ASSIGN(nic.device_info_file, text_of(sources.runtime_config, "CNIDeviceInfoFile", "runtimeConfig."));

@@ -40,13 +40,23 @@ struct Request {
   Invocation invocation;
 };
 
+// runtimeConfig.bandwidth: rates in bits per second, bursts in bits, as seen from the workload. A rate of 0
+// is no limit.
+struct Bandwidth {
+  std::uint64_t ingress_rate = 0;
+  std::uint64_t ingress_burst = 0;
+  std::uint64_t egress_rate = 0;
+  std::uint64_t egress_burst = 0;
+};
+
 // What a runtime may ask of the NIC that the workload sees, wherever it says so.
 struct NicRequest {
   std::optional<MacAddress> mac;  // runtimeConfig.mac > args.cni.mac > CNI_ARGS MAC > mac
   std::string device_id;          // runtimeConfig.deviceID > deviceID > pciBusID
   std::string device_info_file;   // runtimeConfig.CNIDeviceInfoFile
   ResultDns dns;                  // runtimeConfig.dns (servers, searches, options), else config's dns
-  std::string nad;                // args.cni.nad, given by vmlane-multus
+  Bandwidth bandwidth;
+  std::string nad;  // args.cni.nad, given by vmlane-multus
 };
 // Errors are Code::kInvalidConfig (CNI_ARGS: kBadEnvironment) and name key and value.
 Result<NicRequest> parse_nic_request(const Request& request);

@@ -35,6 +35,8 @@ class KernelNetlink final : public Netlink {
   Result<std::vector<Route>> routes(int interface) override;
   Result<> add_route(const Route& route) override;
 
+  Result<> limit_egress(int index, const RateLimit& limit) override;
+
  private:
   Result<> pin_bridge_mtu(const BridgeSpec& spec);
   Result<> disable_ipv6_address_generation(int index);

@@ -107,6 +107,11 @@ struct Route {
   bool operator==(const Route&) const = default;
 };
 
+struct RateLimit {
+  std::uint64_t bits_per_second = 0;
+  std::uint64_t burst_bits = 0;
+};
+
 class Netlink {
  public:
   virtual ~Netlink() = default;
@@ -142,6 +147,10 @@ class Netlink {
   // Exists already (same destination, gateway, interface, priority, table) is success; another route to the
   // same destination with the same priority in that table is Code::kConflict.
   virtual Result<> add_route(const Route& route) = 0;
+
+  // Puts a token bucket (tbf) in the place of the link's queue. Bursts below 64 KiB are raised to it, since a
+  // segmented frame is that large.
+  virtual Result<> limit_egress(int index, const RateLimit& limit) = 0;
 };
 
 // A Netlink of a namespace.

@@ -10,12 +10,6 @@ namespace {
 
 constexpr std::uint32_t kDefaultMtu = 1500;
 
-// The kernel lets a bridge follow the smallest MTU of its ports until somebody *changes* its MTU; the value
-// in the request that makes it does not count. So it is made with a neighbouring value and then changed.
-std::uint32_t neighbouring_mtu(std::uint32_t mtu) {
-  return mtu > kDefaultMtu ? mtu - 1 : mtu + 1;
-}
-
 Result<netlink::Link> existing_link(netlink::Netlink& host, const std::string& name) {
   VMLANE_ASSIGN(const auto link, host.find_link(name));
   if (!link) return fail(Code::kKernel, "bridge " + name + " vanished while it was being set up");
@@ -23,15 +17,13 @@ Result<netlink::Link> existing_link(netlink::Netlink& host, const std::string& n
 }
 
 Result<> make_bridge(Attachment& attachment, netlink::Netlink& host, const BridgeConfig& config) {
-  const NodeConfig& node = attachment.node.config;
-  const std::uint32_t mtu = config.mtu.value_or(kDefaultMtu);
-  VMLANE_TRY(attachment.transaction.step("make bridge " + config.bridge, [&] {
-    return host.create_bridge({config.bridge, own_bridge_mac(node, config.bridge), neighbouring_mtu(mtu)});
-  }));
+  const netlink::BridgeSpec spec{config.bridge, own_bridge_mac(attachment.node.config, config.bridge),
+                                 config.mtu.value_or(kDefaultMtu)};
+  VMLANE_TRY(
+      attachment.transaction.step("make bridge " + config.bridge, [&] { return host.create_bridge(spec); }));
   VMLANE_ASSIGN(const netlink::Link bridge, existing_link(host, config.bridge));
-  return attachment.transaction.step("fix the bridge's MTU", [&] {
-    return host.change_link(bridge.index, {.mtu = mtu, .alias = "vmlane:bridge"});
-  });
+  return attachment.transaction.step(
+      "name the bridge's owner", [&] { return host.change_link(bridge.index, {.alias = "vmlane:bridge"}); });
 }
 
 // Forwarding for what arrives on our own gateway. The node-wide switch is the administrator's.

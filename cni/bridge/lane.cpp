@@ -71,6 +71,22 @@ Result<> check_host_end(netlink::Netlink& host, const AttachmentRecord& record) 
   return {};
 }
 
+// Towards the workload at the host's end; from it at the pod's, which a pod with CAP_NET_ADMIN could lift: a
+// fair share, not a boundary.
+Result<> limit_rates(Attachment& attachment, netlink::Netlink& host, int host_index, netlink::Netlink& pod,
+                     int pod_index) {
+  const Bandwidth& wanted = attachment.nic.bandwidth;
+  if (wanted.ingress_rate != 0) {
+    VMLANE_TRY(attachment.transaction.step("limit the rate to the workload", [&] {
+      return host.limit_egress(host_index, {wanted.ingress_rate, wanted.ingress_burst});
+    }));
+  }
+  if (wanted.egress_rate == 0) return {};
+  return attachment.transaction.step("limit the rate from the workload", [&] {
+    return pod.limit_egress(pod_index, {wanted.egress_rate, wanted.egress_burst});
+  });
+}
+
 Result<> check_pod_link(netlink::Netlink& pod, const AttachmentRecord& record) {
   const std::string& name = record.key.ifname;
   VMLANE_ASSIGN(const auto link, pod.find_link(name));
@@ -206,6 +222,7 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
   VMLANE_TRY(attachment.transaction.step("bring the host link up",
                                          [&] { return host->change_link(host_link.index, {.up = true}); }));
   VMLANE_TRY(wire_pod(attachment, *pod, *pod_link, result));
+  VMLANE_TRY(limit_rates(attachment, *host, host_link.index, *pod, pod_link->index));
   return result;
 }
 
