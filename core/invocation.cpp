@@ -7,7 +7,6 @@
 
 #include "core/files.h"
 
-
 namespace vmlane {
 
 Invocation process_invocation() {

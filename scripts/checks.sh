@@ -38,12 +38,13 @@ check_hosts() {
     git grep -nIoE '\bhttps?://[A-Za-z0-9.-]+' |
       grep -vE '://(www\.apache\.org|www\.w3\.org|127\.0\.0\.1|localhost|([a-z0-9-]+\.)*example(\.(com|org|net))?|[a-z0-9.-]+\.(test|invalid|local)|192\.0\.2\.[0-9]+|198\.51\.100\.[0-9]+|203\.0\.113\.[0-9]+)$'
     git grep -nIE '\bimage: *"?[a-z0-9-]+(\.[a-z0-9-]+)+/' -- '*.yaml' '*.yml' '*.md' '*.json'
+    true
   } | none_of 'Hosts that do not belong in this project:'
 }
 
 # Old kernels and clang's BPF target know no instruction for these; the compiler would emit a call the verifier refuses.
 check_bpf_sources() {
-  git grep -nE '__builtin_(ctz|clz|ffs)(l|ll)?\b' -- ebpf | none_of 'Builtins the BPF target cannot compile:'
+  { git grep -nE '__builtin_(ctz|clz|ffs)(l|ll)?\b' -- ebpf || true; } | none_of 'Builtins the BPF target cannot compile:'
 }
 
 check_format() { cpp_files | xargs clang-format --dry-run --Werror; }
