@@ -89,10 +89,12 @@ check_tidy() {
 }
 
 # In a console block of the docs, "$ " starts a command. Scripts and example files it names must exist, and every vmlanectl
-# command must answer --help. Every key of the node config must be described. JSON blocks must parse.
+# command must answer --help. Every key of the node config must be described. JSON blocks must parse, relative links must lead
+# somewhere.
 check_docs() {
   {
     documented_commands | check_documented_commands
+    check_links
     check_documented_keys
     check_json_blocks
   } | none_of 'The docs do not match the programs:'
@@ -100,7 +102,11 @@ check_docs() {
 
 documents() { git ls-files '*.md'; }
 
-documented_commands() { documents | xargs awk '/^```/ { inside = /^```console/ } inside && /^\$ / { sub(/^\$ (sudo )?/, ""); print FILENAME ": " $0 }'; }
+documented_commands() {
+  documents | xargs awk '
+    /^```/ { inside = /^```console/ }
+    inside && /^\$ / { sub(/^\$ (sudo )?/, ""); print FILENAME ": " $0 }'
+}
 
 check_documented_commands() {
   local line word words
@@ -118,6 +124,15 @@ check_documented_commands() {
       set -- "$@" "$word"
     done
     build/release/bin/vmlanectl "$@" --help >/dev/null 2>&1 || echo "$line: \"vmlanectl $* --help\" fails"
+  done
+}
+
+check_links() {
+  local document target
+  for document in $(documents); do
+    grep -oP '\]\(\K[^)#:]+(?=[)#])' "$document" | while read -r target; do
+      [[ -e $(dirname "$document")/$target ]] || echo "$document: link to $target, which does not exist"
+    done
   done
 }
 
