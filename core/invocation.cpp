@@ -7,8 +7,6 @@
 
 #include "core/files.h"
 
-extern "C" char** environ;
-
 namespace vmlane {
 
 Invocation process_invocation() {
