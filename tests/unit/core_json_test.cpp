@@ -48,7 +48,7 @@ TEST(JsonTest, EmptyInputIsSaidToBeEmpty) {
 TEST(JsonTest, TextAfterTheDocumentIsRefused) {
   EXPECT_TRUE(mentions(problem("{} {}"), "line 1, column 4")) << problem("{} {}");
   EXPECT_TRUE(mentions(problem("{}\nx"), "line 2, column 1")) << problem("{}\nx");
-  EXPECT_TRUE(mentions(problem(std::string_view("{}\0", 3)), "line 1"));
+  EXPECT_TRUE(mentions(problem(std::string_view("{}\0{}", 5)), "line 1, column 3"));
 }
 
 TEST(JsonTest, DuplicateKeysAreRefusedByNameAndPlace) {
