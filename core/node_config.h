@@ -25,8 +25,8 @@ enum class LogFormat { kText, kJson };
 //   ownerUid, ownerGid                  who opens taps, sockets and device nodes of VMs (KubeVirt's 107)
 //   vmlaneGid                           group that may read records; absent: root's
 //   logLevel debug|info|warning|error, logFormat text|json, logMaxBytes
-//   objectPaths                         files and directories with NADs, Pods, VMs for vmlane-multus and the
-//   lab bootIdFile                          where this boot's random id stands
+//   objectPaths                         files and directories with NADs, Pods, VMs for the lab and vmlane-multus
+//   bootIdFile                          where this boot's random id stands
 struct NodeConfig {
   std::filesystem::path source;  // the file it was read from, empty for the defaults
   std::filesystem::path state_dir = "/var/lib/vmlane";
