@@ -83,7 +83,8 @@ Result<IpAddress> IpAddress::parse(std::string_view text) {
   IpAddress address;
   const std::string copy(text);
   address.v6 = copy.find(':') != std::string::npos;
-  if (copy.size() != text.size() ||
+  // inet_pton stops at a NUL, which JSON text may hold.
+  if (copy.find('\0') != std::string::npos ||
       inet_pton(address.v6 ? AF_INET6 : AF_INET, copy.c_str(), address.bytes.data()) != 1) {
     return fail(Code::kDecode, "\"" + copy.substr(0, 60) + "\" is not an IP address");
   }

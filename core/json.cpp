@@ -94,6 +94,9 @@ Result<Json> parse_json(std::string_view text, std::string_view what) {
   }
   if (text.find_first_not_of(" \t\r\n") == std::string_view::npos)
     return fail(Code::kDecode, subject + " is empty");
+  // The library takes a NUL for the end of the text and would not look at what follows.
+  if (const auto nul = text.find('\0'); nul != std::string_view::npos)
+    return fail(Code::kDecode, subject + " holds a NUL byte at " + position_in(text, nul + 1));
   const char* high = text.data();
   const CountingIterator first(text.data(), &high);
   const CountingIterator last(text.data() + text.size(), &high);

@@ -16,8 +16,8 @@ namespace vmlane {
 // dies.
 class ObjectLock {
  public:
-  // Waits up to `timeout`; then Code::kTryAgain naming the object. `kind` ("bridge") and `name` may be any
-  // text.
+  // Waits up to `timeout`; then Code::kTryAgain naming the object. `kind` is a word of ours ("bridge"),
+  // `name` may be any text.
   static Result<ObjectLock> acquire(const std::filesystem::path& directory, std::string_view kind,
                                     std::string_view name,
                                     std::chrono::milliseconds timeout = std::chrono::seconds(30));

@@ -84,11 +84,13 @@ Result<> check_link_name(std::string_view name, std::string_view what, Code code
     return fail(code,
                 subject + " is " + std::to_string(name.size()) + " bytes long, a link name has at most 15");
   }
-  if (name == "." || name == "..") return fail(code, subject + " is not a link name");
+  if (name == "." || name == ".." || name[0] == '-') return fail(code, subject + " is not a link name");
   for (const char c : name) {
-    if (c == '/' || c == ':' || std::isspace(static_cast<unsigned char>(c)) ||
-        static_cast<unsigned char>(c) < 0x20) {
-      return fail(code, subject + " contains '/', ':', white space or a control character");
+    // The kernel takes '%' for a pattern to number links by, and some bytes above 0x7f for white space.
+    const bool printable = c > 0x20 && c < 0x7f;
+    if (!printable || c == '/' || c == ':' || c == '%') {
+      return fail(code,
+                  subject + " contains '/', ':', '%', white space, or a byte that is not printable ASCII");
     }
   }
   return {};

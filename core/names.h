@@ -45,7 +45,8 @@ std::string tap_link(std::string_view pod_ifname);
 std::string kubevirt_pod_ifname(std::string_view network_name);
 
 // Validators. Errors say which value is wrong and what is allowed; `what` names the key.
-// Link name: 1 to 15 bytes, not "." or "..", without '/', ':' or white space.
+// Link name: 1 to 15 bytes of printable ASCII, not "." or "..", no '-' at its start (an option, to other
+// tools), without '/', ':', '%' or white space.
 Result<> check_link_name(std::string_view name, std::string_view what, Code code);
 // CNI network names and container ids: ^[a-zA-Z0-9][a-zA-Z0-9_.-]*$, and at most 255 bytes so that files can
 // carry them.

@@ -10,14 +10,28 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// Absolute, without "." or "..", a slash at its end or a NUL inside.
+bool names_a_file(const fs::path& path) {
+  return path.is_absolute() && path.has_filename() && path.lexically_normal() == path &&
+         path.native().find('\0') == std::string::npos;
+}
+
 Result<> read_path(ObjectReader& reader, std::string_view key, fs::path& into) {
   VMLANE_ASSIGN(const auto text, reader.string(key));
   if (!text) return {};
   const fs::path path(*text);
-  if (!path.is_absolute() || path.lexically_normal() != path || text->find('\0') != std::string::npos) {
+  if (!names_a_file(path)) {
     return reader.wrong(key, "an absolute path without \"..\" or a slash at its end");
   }
   into = path;
+  return {};
+}
+
+// A log must never break a call: a target that is no absolute path ("stdout", say) means no log, as one that
+// cannot be written does.
+Result<> read_log_file(ObjectReader& reader, NodeConfig& config) {
+  VMLANE_ASSIGN(const auto text, reader.string("logFile"));
+  if (text) config.log_file = names_a_file(*text) ? fs::path(*text) : fs::path();
   return {};
 }
 
@@ -55,7 +69,7 @@ Result<> decode(const Json& json, NodeConfig& config) {
   VMLANE_TRY(read_path(reader, "stateDir", config.state_dir));
   VMLANE_TRY(read_path(reader, "runDir", config.run_dir));
   VMLANE_TRY(read_path(reader, "bpfDir", config.bpf_dir));
-  VMLANE_TRY(read_path(reader, "logFile", config.log_file));
+  VMLANE_TRY(read_log_file(reader, config));
   VMLANE_TRY(read_path(reader, "ipamDataDir", config.ipam_data_dir));
   VMLANE_TRY(read_path(reader, "bootIdFile", config.boot_id_file));
   constexpr std::int64_t kMaxId = 0xfffffffe;  // 2^32-1 means "no change" to chown

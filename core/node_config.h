@@ -20,7 +20,8 @@ enum class LogFormat { kText, kJson };
 // The node configuration, one JSON object: $VMLANE_CONFIG, else /etc/cni/net.d/vmlane.d/node.json; without a
 // file the defaults below. Two nodes on one machine differ only in this file. NAD keys never override a
 // directory.
-//   stateDir, runDir, bpfDir, logFile   absolute paths
+//   stateDir, runDir, bpfDir            absolute paths
+//   logFile                             absolute path; anything else logs nowhere
 //   ownerUid, ownerGid                  who opens taps, sockets and device nodes of VMs (KubeVirt's 107)
 //   vmlaneGid                           group that may read records; absent: root's
 //   logLevel debug|info|warning|error, logFormat text|json, logMaxBytes

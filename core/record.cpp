@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "core/files.h"
 #include "core/lock.h"
@@ -44,6 +45,22 @@ Result<NamespaceIdentity> parse_netns(const Json& json) {
   netns.inode = static_cast<std::uint64_t>(inode.value_or(0));
   if (cookie) netns.cookie = static_cast<std::uint64_t>(*cookie);
   return netns;
+}
+
+// {"schema": 1, "next": N, "segments": {segment: number}} with distinct numbers from 1 to N - 1.
+bool is_network_table(const Json& json) {
+  const auto member = [&json](const char* key) {
+    return json.is_object() && json.contains(key) ? json[key] : Json();
+  };
+  const Json next = member("next");
+  const Json segments = member("segments");
+  if (member("schema") != 1 || !next.is_number_unsigned() || !segments.is_object()) return false;
+  std::set<std::uint64_t> numbers;
+  for (const Json& number : segments) {
+    const bool allotted = number.is_number_unsigned() && number > 0 && number < next;
+    if (!allotted || !numbers.insert(number.get<std::uint64_t>()).second) return false;
+  }
+  return next > 0 && next <= std::uint64_t{UINT32_MAX} + 1;
 }
 
 }  // namespace
@@ -148,9 +165,8 @@ Result<RecordStore::Listing> RecordStore::list() const {
   std::error_code error;
   std::filesystem::directory_iterator entries(directory_, error);
   if (error == std::errc::no_such_file_or_directory) return listing;
-  if (error) return fail(io_error("cannot list " + directory_.string(), error.value()));
-  for (const auto& entry : entries) {
-    const auto& path = entry.path();
+  for (; !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    const auto path = entries->path();
     if (path.filename().string().starts_with(".")) continue;  // temporary files
     if (path.extension() != ".json" || !is_attachment_id(path.stem().string())) {
       listing.problems.push_back(
@@ -163,6 +179,7 @@ Result<RecordStore::Listing> RecordStore::list() const {
     else if (*record)
       listing.records.push_back(std::move(**record));
   }
+  if (error) return fail(io_error("cannot list " + directory_.string(), error.value()));
   std::ranges::sort(listing.records, {}, [](const AttachmentRecord& record) {
     return std::pair(record.created, record.key.id());
   });
@@ -177,22 +194,20 @@ Result<std::uint32_t> network_id(const NodeConfig& config, const std::string& se
   Json table = {{"schema", 1}, {"next", 1}, {"segments", Json::object()}};
   if (content) {
     VMLANE_ASSIGN(table, parse_json(*content, subject));
-    const bool usable = table.is_object() && table.value("schema", 0) == 1 && table.contains("next") &&
-                        table["next"].is_number_unsigned() && table.contains("segments") &&
-                        table["segments"].is_object();
     // Starting afresh would give a number that attachments in use have to another segment.
-    if (!usable)
+    if (!is_network_table(table))
       return fail(Code::kDecode, subject + " is not a network table of schema 1",
                   "remove it when no attachment is left");
   }
   const auto known = table["segments"].find(segment);
-  if (known != table["segments"].end() && known->is_number_unsigned()) return known->get<std::uint32_t>();
-  const auto id = table["next"].get<std::uint32_t>();
+  if (known != table["segments"].end()) return known->get<std::uint32_t>();
+  const auto id = table["next"].get<std::uint64_t>();
+  if (id > UINT32_MAX) return fail(Code::kInternal, subject + " has no number left for " + segment);
   table["segments"][segment] = id;
   table["next"] = id + 1;
   VMLANE_TRY(make_directory(config.state_dir, {.mode = 0750, .group = config.vmlane_gid}));
   VMLANE_TRY(write_file_atomically(path, table.dump(1) + "\n", {.mode = 0640, .group = config.vmlane_gid}));
-  return id;
+  return static_cast<std::uint32_t>(id);
 }
 
 }  // namespace vmlane

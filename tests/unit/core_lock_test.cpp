@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <thread>
+
+#include "core/lock.h"
+#include "tests/support/host.h"
+
+namespace vmlane {
+namespace {
+
+namespace fs = std::filesystem;
+using std::chrono::milliseconds;
+
+class LockTest : public ::testing::Test {
+ protected:
+  fs::path locks() const { return directory_.path() / "locks"; }
+  fs::path counter() const { return directory_.path() / "counter"; }
+
+ private:
+  test::TemporaryDirectory directory_;
+};
+
+TEST_F(LockTest, IsFreeAgainAfterItsHolder) {
+  {
+    const auto lock = ObjectLock::acquire(locks(), "bridge", "br1");
+    ASSERT_TRUE(lock) << lock.error().text();
+  }
+  EXPECT_TRUE(ObjectLock::acquire(locks(), "bridge", "br1", milliseconds(0)));
+}
+
+TEST_F(LockTest, TimeoutIsTryAgainLaterAndNamesTheObject) {
+  const auto held = ObjectLock::acquire(locks(), "bridge", "br1");
+  ASSERT_TRUE(held);
+  const auto start = std::chrono::steady_clock::now();
+  const auto second = ObjectLock::acquire(locks(), "bridge", "br1", milliseconds(50));
+  EXPECT_GE(std::chrono::steady_clock::now() - start, milliseconds(50));
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().code, Code::kTryAgain);
+  EXPECT_EQ(static_cast<int>(second.error().code), 11);
+  EXPECT_NE(second.error().message.find("br1"), std::string::npos);
+}
+
+TEST_F(LockTest, DifferentObjectsDoNotWaitForEachOther) {
+  const auto first = ObjectLock::acquire(locks(), "bridge", "br1");
+  EXPECT_TRUE(ObjectLock::acquire(locks(), "bridge", "br2", milliseconds(0)));
+  EXPECT_TRUE(ObjectLock::acquire(locks(), "attachment", "br1", milliseconds(0)));
+}
+
+TEST_F(LockTest, ProcessesExcludeEachOther) {
+  constexpr int kProcesses = 8;
+  constexpr int kRounds = 50;
+  test::spit(counter(), "0");
+  std::vector<pid_t> children;
+  for (int i = 0; i < kProcesses; i++) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      for (int round = 0; round < kRounds; round++) {
+        const auto lock = ObjectLock::acquire(locks(), "counter", "x");
+        if (!lock) ::_exit(1);
+        const int value = std::stoi(test::slurp(counter()));
+        std::this_thread::yield();
+        test::spit(counter(), std::to_string(value + 1));
+      }
+      ::_exit(0);
+    }
+    children.push_back(pid);
+  }
+  for (const pid_t pid : children) {
+    int status = 0;
+    ::waitpid(pid, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_EQ(test::slurp(counter()), std::to_string(kProcesses * kRounds));
+}
+
+TEST_F(LockTest, DeathOfTheHolderFreesTheLock) {
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    const auto lock = ObjectLock::acquire(locks(), "bridge", "br1");
+    test::spit(counter(), "held");
+    for (;;) ::pause();
+  }
+  ASSERT_TRUE(test::eventually([&] { return test::slurp(counter()) == "held"; }));
+  EXPECT_FALSE(ObjectLock::acquire(locks(), "bridge", "br1", milliseconds(10)));
+  ::kill(pid, SIGKILL);
+  ::waitpid(pid, nullptr, 0);
+  EXPECT_TRUE(ObjectLock::acquire(locks(), "bridge", "br1", milliseconds(1000)));
+}
+
+TEST_F(LockTest, F021_NamesFromOutsideStayInsideTheDirectory) {
+  for (const char* name : {"../../x", "/etc/passwd", "..", "", "a\nb"}) {
+    ASSERT_TRUE(ObjectLock::acquire(locks(), "network", name)) << name;
+  }
+  EXPECT_TRUE(ObjectLock::acquire(locks(), "network", std::string(10'000, 'a')));
+  for (const auto& entry : fs::recursive_directory_iterator(locks().parent_path())) {
+    const fs::path inside = fs::relative(entry.path(), locks().parent_path());
+    EXPECT_EQ(inside.begin()->string(), "locks") << entry.path();
+  }
+}
+
+TEST_F(LockTest, SomethingElseInThePlaceOfTheDirectoryIsAnError) {
+  test::spit(locks(), "a file");
+  const auto lock = ObjectLock::acquire(locks(), "bridge", "br1");
+  ASSERT_FALSE(lock);
+  EXPECT_NE(lock.error().message.find(locks().string()), std::string::npos);
+}
+
+}  // namespace
+}  // namespace vmlane
