@@ -8,17 +8,21 @@
 
 namespace vmlane::ebpf {
 
-// How a program is hung on a device's ingress: TCX where the kernel has it (6.6 on), else a clsact qdisc with a direct-action filter.
+// How a program is hung on a device's ingress: TCX where the kernel has it (6.6 on), else a clsact qdisc with
+// a direct-action filter.
 enum class Attach { kTcx, kClsact };
 
-// The pod side of the tap lane: every frame that arrives on one of two links leaves by the other, in both directions, untouched (GSO,
-// checksum state, VLAN tag and multicast included). The programs are attached to the devices without a pin and go with them: there is nothing to
-// clean up. Both links are in `pod_namespace`. No enforcement lives here; that is on the host side, where the pod cannot go round it.
+// The pod side of the tap lane: every frame that arrives on one of two links leaves by the other, in both
+// directions, untouched (GSO, checksum state, VLAN tag and multicast included). The programs are attached to
+// the devices without a pin and go with them: there is nothing to clean up. Both links are in
+// `pod_namespace`. No enforcement lives here; that is on the host side, where the pod cannot go round it.
 Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index);
 // The same by the given mechanism, for tests.
-Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index, Attach attach);
+Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index,
+                       Attach attach);
 
-// Whether the splice's program is on the ingress of both links and leads to the other; Code::kChanged naming the link where it is not.
+// Whether the splice's program is on the ingress of both links and leads to the other; Code::kChanged naming
+// the link where it is not.
 Result<> check_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index);
 
 // Whether the running kernel has TCX. Probed, not guessed from a version.

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ebpf/ingress.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <net/if.h>
+
+#include <cerrno>
+#include <string>
+
+#include "ebpf/libbpf_error.h"
+
+namespace vmlane::ebpf {
+namespace {
+
+// The kernel's BPF_TCX_INGRESS, which headers before 6.6 lack.
+constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
+constexpr int kLoopbackIndex = 1;  // in every namespace
+// Where our filter is in a clsact qdisc. Fixed, so that it can be found and replaced.
+constexpr std::uint32_t kFilterHandle = 1;
+constexpr std::uint32_t kFilterPriority = 1;
+
+std::string subject(int index) {
+  return "the ingress of link with index " + std::to_string(index);
+}
+
+bpf_tc_hook clsact_ingress(int index) {
+  return {.sz = sizeof(bpf_tc_hook), .ifindex = index, .attach_point = BPF_TC_INGRESS, .parent = 0};
+}
+
+bpf_tc_opts filter_options() {
+  bpf_tc_opts options{};
+  options.sz = sizeof(options);
+  options.handle = kFilterHandle;
+  options.priority = kFilterPriority;
+  return options;
+}
+
+Result<> attach_tcx(int index, int program_fd) {
+  if (const int error = bpf_prog_attach_opts(program_fd, index, kTcxIngress, nullptr); error != 0) {
+    return fail(libbpf_error("cannot attach the splice by TCX to " + subject(index), -error));
+  }
+  return {};
+}
+
+Result<> attach_clsact(int index, int program_fd) {
+  bpf_tc_hook hook = clsact_ingress(index);
+  if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST) {
+    return fail(libbpf_error("cannot add a clsact qdisc for " + subject(index), -error));
+  }
+  bpf_tc_opts options = filter_options();
+  options.prog_fd = program_fd;
+  options.flags = BPF_TC_F_REPLACE;
+  if (const int error = bpf_tc_attach(&hook, &options); error != 0) {
+    return fail(libbpf_error("cannot attach the splice by clsact to " + subject(index), -error));
+  }
+  return {};
+}
+
+// Appends the ids of all programs that TCX has there.
+Result<> query_tcx(int index, std::vector<std::uint32_t>& ids) {
+  struct bpf_prog_query_opts options {};
+  options.sz = sizeof(options);
+  // A program that comes between the two queries makes the second fail with ENOSPC.
+  for (;;) {
+    options.prog_ids = nullptr;
+    int error = bpf_prog_query_opts(index, kTcxIngress, &options);
+    std::vector<std::uint32_t> found(options.prog_cnt);
+    if (error == 0 && !found.empty()) {
+      options.prog_ids = found.data();
+      error = bpf_prog_query_opts(index, kTcxIngress, &options);
+    }
+    if (error == -ENOSPC) continue;
+    if (error != 0) return fail(libbpf_error("cannot query TCX on " + subject(index), -error));
+    found.resize(options.prog_cnt);
+    ids.insert(ids.end(), found.begin(), found.end());
+    return {};
+  }
+}
+
+Result<> query_clsact(int index, std::vector<std::uint32_t>& ids) {
+  const bpf_tc_hook hook = clsact_ingress(index);
+  bpf_tc_opts options = filter_options();
+  const int error = bpf_tc_query(&hook, &options);
+  // ENOENT: no such filter; EINVAL: no clsact qdisc.
+  if (error == -ENOENT || error == -EINVAL) return {};
+  if (error != 0) return fail(libbpf_error("cannot query clsact on " + subject(index), -error));
+  ids.push_back(options.prog_id);
+  return {};
+}
+
+}  // namespace
+
+bool has_tcx() {
+  silence_libbpf();
+  struct bpf_prog_query_opts options {};
+  options.sz = sizeof(options);
+  return bpf_prog_query_opts(kLoopbackIndex, kTcxIngress, &options) == 0;
+}
+
+Result<> attach_to_ingress(int index, int program_fd, Attach attach) {
+  return attach == Attach::kTcx ? attach_tcx(index, program_fd) : attach_clsact(index, program_fd);
+}
+
+Result<std::vector<std::uint32_t>> programs_on_ingress(int index) {
+  std::string name(IF_NAMESIZE, '\0');
+  if (if_indextoname(static_cast<unsigned>(index), name.data()) == nullptr) {
+    return fail(Code::kNotFound, "link with index " + std::to_string(index) + " is gone");
+  }
+  std::vector<std::uint32_t> ids;
+  if (has_tcx()) VMLANE_TRY(query_tcx(index, ids));
+  VMLANE_TRY(query_clsact(index, ids));
+  return ids;
+}
+
+}  // namespace vmlane::ebpf

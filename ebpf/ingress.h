@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "core/error.h"
+#include "ebpf/splice.h"
+
+// The ingress of a device in the calling thread's network namespace, by either mechanism. Programs are
+// attached to the device itself: a link object would detach them at the end of the process, a pin would
+// outlive the device.
+namespace vmlane::ebpf {
+
+Result<> attach_to_ingress(int index, int program_fd, Attach attach);
+
+// Ids of the programs there: all on TCX, and the one that attach_to_ingress put into a clsact qdisc.
+// Code::kNotFound when the device is gone.
+Result<std::vector<std::uint32_t>> programs_on_ingress(int index);
+
+}  // namespace vmlane::ebpf

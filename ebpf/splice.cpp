@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "ebpf/splice.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <net/if.h>
+#include <splice.skel.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "core/files.h"
+#include "ebpf/ingress.h"
+#include "ebpf/libbpf_error.h"
+
+namespace vmlane::ebpf {
+namespace {
+
+constexpr std::string_view kProgramName = "vmlane_splice";
+
+struct DestroySkeleton {
+  void operator()(splice_bpf* skeleton) const { splice_bpf::destroy(skeleton); }
+};
+using Skeleton = std::unique_ptr<splice_bpf, DestroySkeleton>;
+
+Result<Skeleton> load(int target_index) {
+  Skeleton skeleton(splice_bpf::open());
+  if (!skeleton) return fail(libbpf_error("cannot open the splice program", errno));
+  skeleton->rodata->target_ifindex = static_cast<std::uint32_t>(target_index);
+  if (const int error = splice_bpf::load(skeleton.get()); error != 0) {
+    return fail(libbpf_error("cannot load the splice program", -error));
+  }
+  return skeleton;
+}
+
+Result<> attach_one_way(int from_index, int to_index, Attach attach) {
+  VMLANE_ASSIGN(const Skeleton skeleton, load(to_index));
+  return attach_to_ingress(from_index, bpf_program__fd(skeleton->progs.vmlane_splice), attach);
+}
+
+// The constant of a loaded splice program: the content of the one map it has.
+std::optional<std::uint32_t> read_target(std::uint32_t map_id) {
+  const Fd map(bpf_map_get_fd_by_id(map_id));
+  bpf_map_info info{};
+  std::uint32_t size = sizeof(info);
+  if (!map || bpf_map_get_info_by_fd(map.get(), &info, &size) != 0) return std::nullopt;
+  std::uint32_t target = 0;
+  if (info.value_size != sizeof(target)) return std::nullopt;
+  const std::uint32_t key = 0;
+  if (bpf_map_lookup_elem(map.get(), &key, &target) != 0) return std::nullopt;
+  return target;
+}
+
+// Where a loaded program sends its frames; no value when it is gone or is no splice.
+std::optional<std::uint32_t> target_of(std::uint32_t program_id) {
+  const Fd program(bpf_prog_get_fd_by_id(program_id));
+  std::uint32_t map_id = 0;
+  bpf_prog_info info{};
+  info.nr_map_ids = 1;
+  info.map_ids = reinterpret_cast<std::uintptr_t>(&map_id);
+  std::uint32_t size = sizeof(info);
+  if (!program || bpf_prog_get_info_by_fd(program.get(), &info, &size) != 0) return std::nullopt;
+  if (info.name != kProgramName || info.nr_map_ids != 1) return std::nullopt;
+  return read_target(map_id);
+}
+
+// A link's name for messages, or its index when it is gone.
+std::string name_of(int index) {
+  std::array<char, IF_NAMESIZE> name{};
+  if (if_indextoname(static_cast<unsigned>(index), name.data()) != nullptr)
+    return "link " + std::string(name.data());
+  return "link with index " + std::to_string(index);
+}
+
+Result<> check_one_way(int from_index, int to_index) {
+  const auto programs = programs_on_ingress(from_index);
+  if (!programs && programs.error().code == Code::kNotFound)
+    return fail(Code::kChanged, programs.error().message);
+  if (!programs) return fail(programs.error());
+  for (const std::uint32_t id : *programs) {
+    if (target_of(id) == static_cast<std::uint32_t>(to_index)) return {};
+  }
+  return fail(Code::kChanged, name_of(from_index) + " has no splice to " + name_of(to_index));
+}
+
+}  // namespace
+
+Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index) {
+  return attach_splice(pod_namespace, first_index, second_index, has_tcx() ? Attach::kTcx : Attach::kClsact);
+}
+
+Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index,
+                       Attach attach) {
+  silence_libbpf();
+  return pod_namespace.run<void>([&]() -> Result<> {
+    VMLANE_TRY(attach_one_way(first_index, second_index, attach));
+    return attach_one_way(second_index, first_index, attach);
+  });
+}
+
+Result<> check_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index) {
+  silence_libbpf();
+  return pod_namespace.run<void>([&]() -> Result<> {
+    VMLANE_TRY(check_one_way(first_index, second_index));
+    return check_one_way(second_index, first_index);
+  });
+}
+
+}  // namespace vmlane::ebpf
