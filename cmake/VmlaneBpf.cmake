@@ -20,7 +20,7 @@ function(vmlane_bpf_skeleton name source)
     VERBATIM)
   add_custom_command(
     OUTPUT ${skeleton}
-    COMMAND sh -c "\"$0\" gen skeleton \"$1\" name \"$2\" > \"$3.tmp\" && mv \"$3.tmp\" \"$3\"" ${BPFTOOL} ${object} ${stem}_bpf ${skeleton}
+    COMMAND ${BPFTOOL} gen skeleton ${object} name ${stem}_bpf > ${skeleton}
     DEPENDS ${object}
     VERBATIM)
   add_custom_target(${name}_header DEPENDS ${skeleton})

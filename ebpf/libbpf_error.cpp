@@ -26,6 +26,7 @@ int keep_warning(libbpf_print_level level, const char* format, va_list arguments
 
 void silence_libbpf() {
   [[maybe_unused]] static const libbpf_print_fn_t kPrevious = libbpf_set_print(keep_warning);
+  last_warning.clear();
 }
 
 Error libbpf_error(const std::string& message, int err) {

@@ -8,7 +8,7 @@
 namespace vmlane::ebpf {
 
 // From now on libbpf, which prints on the standard error stream by itself, keeps its warnings for
-// libbpf_error(). Call it before anything of libbpf; again does nothing.
+// libbpf_error(); earlier ones are forgotten. Call it at the start of each public function.
 void silence_libbpf();
 
 // "<message>: <strerror(err)>" with Code::kKernel and, as details, libbpf's last warning on this thread.
