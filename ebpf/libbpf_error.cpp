@@ -25,7 +25,7 @@ int keep_warning(libbpf_print_level level, const char* format, va_list arguments
 }  // namespace
 
 void silence_libbpf() {
-  [[maybe_unused]] static const libbpf_print_fn_t kPrevious = libbpf_set_print(keep_warning);
+  [[maybe_unused]] static const libbpf_print_fn_t previous = libbpf_set_print(keep_warning);
   last_warning.clear();
 }
 

@@ -17,9 +17,9 @@ using netlink::Link;
 using netlink::Namespace;
 using netlink::Netlink;
 
-const MacAddress kHostMac{{0x02, 0, 0, 0, 0, 0x01}};
-const MacAddress kPodMac{{0x02, 0, 0, 0, 0, 0x02}};
-const MacAddress kBridgeMac{{0x02, 0, 0, 0, 0, 0x03}};
+constexpr MacAddress kHostMac{{0x02, 0, 0, 0, 0, 0x01}};
+constexpr MacAddress kPodMac{{0x02, 0, 0, 0, 0, 0x02}};
+constexpr MacAddress kBridgeMac{{0x02, 0, 0, 0, 0, 0x03}};
 
 class NetlinkTest : public HostFixture {
  protected:

@@ -20,10 +20,10 @@ namespace {
 using ebpf::Attach;
 using netlink::Namespace;
 
-const MacAddress kGuestMac{{0x02, 0, 0, 0, 0, 0x0a}};
-const MacAddress kFarMac{{0x02, 0, 0, 0, 0, 0x0b}};
-const MacAddress kForeignMac{{0x02, 0, 0, 0, 0, 0x0c}};
-const MacAddress kMulticastMac{{0x33, 0x33, 0, 0, 0, 0x01}};
+constexpr MacAddress kGuestMac{{0x02, 0, 0, 0, 0, 0x0a}};
+constexpr MacAddress kFarMac{{0x02, 0, 0, 0, 0, 0x0b}};
+constexpr MacAddress kForeignMac{{0x02, 0, 0, 0, 0, 0x0c}};
+constexpr MacAddress kMulticastMac{{0x33, 0x33, 0, 0, 0, 0x01}};
 constexpr uid_t kVmUid = 107;
 constexpr std::size_t kLongPayload = 64000;
 constexpr std::uint16_t kSegment = 1448;
