@@ -16,7 +16,7 @@ none_of() {
   return 1
 }
 
-cpp_files() { git ls-files '*.cpp' '*.h' '*.c'; }
+cpp_files() { git ls-files '*.cpp' '*.h'; }
 shell_files() { git grep -lIE '^#!.*\b(ba)?sh$' -- && git ls-files '*.sh'; }
 
 check_spdx() {
