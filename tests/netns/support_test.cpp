@@ -60,7 +60,7 @@ TEST_F(SupportTest, SnapshotOfAnUnchangedNodeIsAlike) {
   must({"ip", "link", "add", "br9", "type", "bridge"});
   must({"ip", "link", "set", "br9", "up"});
   const Snapshot before = snapshot();
-  sleep_for_test_poll();
+  sleep_ms(200);
   EXPECT_SNAP_CLEAN(before, snapshot());
 }
 

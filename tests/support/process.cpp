@@ -91,14 +91,14 @@ int milliseconds_until(Clock::time_point deadline) {
 }
 
 // Moves data between the child and `result` until both outputs are closed or the deadline passes.
-void converse(Pipe& in, Pipe& out, Pipe& err, std::string_view input, Clock::time_point deadline,
-              RunResult& result) {
+void converse(Pipe& in, Pipe& out, Pipe& err, std::string_view input, bool hold_input,
+              Clock::time_point deadline, RunResult& result) {
   ::fcntl(in.write_end.get(), F_SETFL, O_NONBLOCK);
-  if (input.empty()) in.write_end = Fd();
+  if (input.empty() && !hold_input) in.write_end = Fd();
   while (out.read_end || err.read_end) {
     std::array<pollfd, 3> polled = {pollfd{out.read_end.get(), POLLIN, 0},
                                     pollfd{err.read_end.get(), POLLIN, 0},
-                                    pollfd{in.write_end.get(), POLLOUT, 0}};
+                                    pollfd{input.empty() ? -1 : in.write_end.get(), POLLOUT, 0}};
     const int ready = ::poll(polled.data(), polled.size(), milliseconds_until(deadline));
     if (ready == 0) {
       result.timed_out = true;
@@ -138,7 +138,7 @@ RunResult run(const std::vector<std::string>& argv, const RunOptions& options) {
   out.write_end = Fd();
   err.write_end = Fd();
   RunResult result;
-  converse(in, out, err, options.input, start + options.timeout, result);
+  converse(in, out, err, options.input, options.hold_stdin, start + options.timeout, result);
   if (result.timed_out) ::kill(pid, SIGKILL);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
@@ -204,8 +204,8 @@ NetnsScope::~NetnsScope() {
   if (::setns(before_.get(), CLONE_NEWNET) != 0) std::abort();
 }
 
-void sleep_for_test_poll() {
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+void sleep_ms(int milliseconds) {
+  std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
 }
 
 }  // namespace vmlane::test

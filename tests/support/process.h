@@ -17,6 +17,7 @@ namespace vmlane::test {
 struct RunOptions {
   std::string input;         // standard input
   bool close_stdin = false;  // start the child without descriptor 0
+  bool hold_stdin = false;   // standard input never ends: the child must not wait for it
   std::string netns;         // path of the network namespace to start in, empty for the caller's
   std::optional<std::map<std::string, std::string>> env;         // the whole environment; unset: the caller's
   std::optional<uid_t> uid;                                      // uid and gid to start as
@@ -76,14 +77,14 @@ class NetnsScope {
   Fd before_;
 };
 
-void sleep_for_test_poll();
+void sleep_ms(int milliseconds);
 
 template <class Condition>
 bool eventually(Condition condition, std::chrono::milliseconds timeout) {
   const auto deadline = std::chrono::steady_clock::now() + timeout;
   while (!condition()) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
-    sleep_for_test_poll();
+    sleep_ms(20);
   }
   return true;
 }
