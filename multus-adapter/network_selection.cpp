@@ -249,12 +249,13 @@ Result<std::vector<NetworkSelection>> parse_short_form(std::string_view text, co
 }
 
 // Names the interfaces that have none and checks what concerns several elements.
-Result<> settle(std::vector<NetworkSelection>& selections, const std::string& origin) {
+Result<> settle(std::vector<NetworkSelection>& selections, const std::string& origin,
+                std::size_t first_index) {
   std::map<std::string, std::size_t> taken;
   const NetworkSelection* routed = nullptr;
   for (std::size_t i = 0; i < selections.size(); i++) {
     NetworkSelection& selection = selections[i];
-    if (selection.ifname.empty()) selection.ifname = "net" + std::to_string(i + 1);
+    if (selection.ifname.empty()) selection.ifname = "net" + std::to_string(first_index + i);
     const auto [other, added] = taken.emplace(selection.ifname, i + 1);
     if (!added) {
       return fail(Code::kInvalidConfig,
@@ -278,11 +279,12 @@ Result<> settle(std::vector<NetworkSelection>& selections, const std::string& or
 
 Result<std::vector<NetworkSelection>> parse_networks_annotation(std::string_view text,
                                                                 const std::string& pod_ns,
-                                                                const std::string& origin) {
+                                                                const std::string& origin,
+                                                                std::size_t first_index) {
   if (trimmed(text).empty()) return std::vector<NetworkSelection>();
   VMLANE_ASSIGN(auto selections, is_json_form(text) ? parse_json_form(text, pod_ns, origin)
                                                     : parse_short_form(text, pod_ns, origin));
-  VMLANE_TRY(settle(selections, origin));
+  VMLANE_TRY(settle(selections, origin, first_index));
   return selections;
 }
 
