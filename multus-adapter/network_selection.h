@@ -22,7 +22,7 @@ inline constexpr std::string_view kNetworkStatusAnnotation = "k8s.v1.cni.cncf.io
 struct NetworkSelection {
   std::string ns;
   std::string name;
-  std::string ifname;  // as asked for, else net<position from 1>
+  std::string ifname;  // as asked for, else net<position>
   std::optional<MacAddress> mac;
   std::vector<std::string> ips;          // addresses, with or without prefix length
   std::vector<IpAddress> default_route;  // gateways, one of a family at most
@@ -42,7 +42,8 @@ struct NetworkSelection {
 // line and column of what is broken.
 Result<std::vector<NetworkSelection>> parse_networks_annotation(std::string_view text,
                                                                 const std::string& pod_ns,
-                                                                const std::string& origin);
+                                                                const std::string& origin,
+                                                                std::size_t first_index = 1);
 
 // The value of the default-network annotation: one network in either form. `multus_ns` is the namespace of a
 // name without one.

@@ -31,11 +31,21 @@ struct NetworkConfig {
 Result<NetworkConfig> resolve_network(const NetworkAttachmentDefinition& nad,
                                       const std::filesystem::path& conf_dir);
 
+// What a runtime has to say about one attachment, beside the configuration.
+struct RuntimeData {
+  const NetworkSelection& selection;
+  std::string device_info_file;          // path for capability CNIDeviceInfoFile
+  Json runtime_config = Json::object();  // what our own caller gave for the default network
+};
+
 // What is written to the standard input of plugin number `index`: its object with name, cniVersion,
-// runtimeConfig (of the capabilities it declares), args.cni (cni-args and `nad`) and prevResult unless that
-// is null.
-Json plugin_input(const NetworkConfig& network, std::size_t index, const NetworkSelection& selection,
-                  const Json& prev_result);
+// runtimeConfig (of the capabilities it declares), and args.cni (cni-args and `nad`). The caller adds
+// prevResult.
+Json plugin_input(const NetworkConfig& network, std::size_t index, const RuntimeData& data);
+
+// Refuses what a selection asks for and no plugin of the network can carry out: port mappings, bandwidth, an
+// InfiniBand GUID without the capability. MAC and addresses also go by CNI_ARGS, so they need none.
+Result<> check_capabilities(const NetworkConfig& network, const NetworkSelection& selection);
 
 // The keys in which two configurations of one network name differ ("bridge", "ipam.subnet",
 // "plugins[1].mtu"); empty when they say the same, in whatever order.

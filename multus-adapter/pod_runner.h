@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -14,9 +15,13 @@
 #include "core/node_config.h"
 #include "multus-adapter/networks.h"
 #include "multus-adapter/objects.h"
+#include "multus-adapter/pod_state.h"
 #include "netlink/netlink.h"
 
 namespace vmlane::multus {
+
+struct ChainContext;
+struct PlannedAttachment;
 
 // Settings of the meta plugin, under the names of Multus' configuration keys.
 struct MultusSettings {
@@ -40,6 +45,7 @@ struct Sandbox {
   std::string ifname = "eth0";  // of the default network
   std::string extra_args;       // further CNI_ARGS pairs to pass on ("K=V;K=V")
   Environment env;  // environment for plugins: PATH, VMLANE_CONFIG, CNI_PATH; CNI_* are set by the runner
+  Json runtime_config = Json::object();  // for the default network, as our own caller gave it
 };
 
 // What came of one attachment.
@@ -82,11 +88,34 @@ class PodRunner {
   Result<> del(const Sandbox& sandbox);
   // CHECK of every plugin that can, in order; the first error. Code::kUnknownContainer without state.
   Result<> check(const Sandbox& sandbox);
+  // Deletes the attachments of all sandboxes that are not in `alive`, then tells the plugins of the known
+  // networks which attachments are left. Goes on after errors and returns them together. `env` as in Sandbox.
+  Result<> gc(const std::set<std::string>& alive, const Environment& env);
+  // Whether ADD could work for the default network: its object, its plugins, and what those say.
+  // Code::kNotAvailable.
+  Result<> status(const ObjectStore& objects, const Environment& env);
   // Attachments of a sandbox as the state has them; empty without state.
   Result<std::vector<Attachment>> attachments(const std::string& container_id) const;
+
+ private:
+  Result<PodState> prepare(const Pod& pod, const Sandbox& sandbox,
+                           const std::vector<PlannedAttachment>& plan);
+  Result<> attach_all(PodState& state, const std::vector<PlannedAttachment>& plan,
+                      const ChainContext& context);
+  Result<> set_default_route(PodState& state, const std::vector<PlannedAttachment>& plan);
+  Result<> del_state(PodState& state, const ChainContext& context);
+  ChainContext context_of(const std::string& container_id, const std::string& netns,
+                          const Environment& env) const;
+
+  const NodeConfig& config_;
+  const Log& log_;
+  const MultusSettings settings_;
+  PluginExec& exec_;
+  const OpenNetlink open_netlink_;
+  const PodStateStore store_;
 };
 
-// Opens the namespace at the path.
+// The namespace at the path; Code::kInvalidNamespace when it is the caller's own, whose links are the node's.
 Result<std::unique_ptr<netlink::Netlink>> open_pod_netlink(const std::string& netns);
 
 }  // namespace vmlane::multus

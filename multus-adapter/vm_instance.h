@@ -44,6 +44,7 @@ struct VirtualMachineInstance {
   bool multiqueue = false;  // spec.domain.devices.networkInterfaceMultiqueue
   std::string user_data;    // cloud-init NoCloud or ConfigDrive, decoded; empty when not given
   std::string network_data;
+  std::vector<std::string> unread_keys;  // cloud-init keys that refer to Secrets, which files do not give
   std::string source;
   bool from_vm = false;  // read from a VirtualMachine's template
 

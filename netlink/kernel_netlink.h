@@ -34,6 +34,7 @@ class KernelNetlink final : public Netlink {
 
   Result<std::vector<Route>> routes(int interface) override;
   Result<> add_route(const Route& route) override;
+  Result<> remove_route(const Route& route) override;
 
   Result<> limit_egress(int index, const RateLimit& limit) override;
 

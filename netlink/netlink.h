@@ -147,6 +147,8 @@ class Netlink {
   // Exists already (same destination, gateway, interface, priority, table) is success; another route to the
   // same destination with the same priority in that table is Code::kConflict.
   virtual Result<> add_route(const Route& route) = 0;
+  // The route of that destination, gateway, interface, priority and table; gone already is success.
+  virtual Result<> remove_route(const Route& route) = 0;
 
   // Puts a token bucket (tbf) in the place of the link's queue. Bursts below 64 KiB are raised to it, since a
   // segmented frame is that large.

@@ -28,28 +28,41 @@ void put_via(Message& message, const IpAddress& gateway) {
   message.put(RTA_VIA, via);
 }
 
-Message add_message(const Route& route) {
+// Which route: what the kernel tells routes apart by, and their next hop.
+Message route_message(std::uint16_t type, int flags, rtmsg header, const Route& route) {
   const IpPrefix destination = route.destination.network();
-  rtmsg header{};
   header.rtm_family = destination.address.v6 ? AF_INET6 : AF_INET;
   header.rtm_dst_len = static_cast<std::uint8_t>(destination.length);
   header.rtm_table = RT_TABLE_UNSPEC;
-  header.rtm_protocol = RTPROT_STATIC;
-  header.rtm_scope = route.scope.value_or(default_scope(route));
   header.rtm_type = RTN_UNICAST;
-  Message message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, header);
+  Message message(type, flags, header);
   if (destination.length > 0) message.put(RTA_DST, destination.address);
   if (route.gateway && route.gateway->v6 == destination.address.v6) message.put(RTA_GATEWAY, *route.gateway);
   if (route.gateway && route.gateway->v6 != destination.address.v6) put_via(message, *route.gateway);
   message.put_u32(RTA_TABLE, route.table.value_or(RT_TABLE_MAIN));
   message.put_u32(RTA_OIF, static_cast<std::uint32_t>(route.interface));
   if (route.priority) message.put_u32(RTA_PRIORITY, *route.priority);
+  return message;
+}
+
+Message add_message(const Route& route) {
+  rtmsg header{};
+  header.rtm_protocol = RTPROT_STATIC;
+  header.rtm_scope = route.scope.value_or(default_scope(route));
+  Message message = route_message(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, header, route);
   if (!route.mtu && !route.advmss) return message;
   message.nest(RTA_METRICS, [&] {
     if (route.mtu) message.put_u32(RTAX_MTU, *route.mtu);
     if (route.advmss) message.put_u32(RTAX_ADVMSS, *route.advmss);
   });
   return message;
+}
+
+// Whoever made it (no protocol) and whatever its scope ("nowhere").
+Message remove_message(const Route& route) {
+  rtmsg header{};
+  header.rtm_scope = RT_SCOPE_NOWHERE;
+  return route_message(RTM_DELROUTE, 0, header, route);
 }
 
 std::optional<IpAddress> parse_gateway(const Attributes& attributes, bool v6) {
@@ -152,6 +165,14 @@ Result<> KernelNetlink::add_route(const Route& route) {
               "cannot add " + subject(route) + ": another route to " +
                   route.destination.network().to_string() + " has the same priority",
               "give this one another priority or table");
+}
+
+Result<> KernelNetlink::remove_route(const Route& route) {
+  Message message = remove_message(route);
+  VMLANE_ASSIGN(const Reply reply, socket_.request(message));
+  // ENODEV: the link is gone, and its routes with it.
+  if (reply.ok() || reply.error == ESRCH || reply.error == ENODEV) return {};
+  return fail(reply.to_error("remove " + subject(route)));
 }
 
 }  // namespace vmlane::netlink
