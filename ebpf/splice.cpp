@@ -91,7 +91,9 @@ Result<> check_one_way(int from_index, int to_index) {
 }  // namespace
 
 Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index) {
-  return attach_splice(pod_namespace, first_index, second_index, has_tcx() ? Attach::kTcx : Attach::kClsact);
+  auto attached = attach_splice(pod_namespace, first_index, second_index, Attach::kClsact);
+  if (attached || !has_tcx()) return attached;
+  return attach_splice(pod_namespace, first_index, second_index, Attach::kTcx);
 }
 
 Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index,
