@@ -3,6 +3,7 @@
 
 #include <chrono>
 
+#include "cni/request.h"
 #include "core/exec.h"
 #include "core/names.h"
 
@@ -13,13 +14,25 @@ namespace {
 // of one.
 constexpr ExecLimits kLimits{.timeout = std::chrono::seconds(60)};
 
+// CNI_ARGS for a delegate. Ours may hold keys that only we, or nobody, know, and the Go plugins refuse those
+// unless told to ignore them; what cannot be read at all must not keep a DEL from releasing addresses.
+std::string delegate_args(const std::string& cni_args) {
+  const auto args = parse_cni_args(cni_args);
+  if (!args) return {};
+  std::string out = "IgnoreUnknown=1";
+  for (const auto& [key, value] : *args) {
+    if (key != "IgnoreUnknown") out += ";" + key + "=" + value;
+  }
+  return out;
+}
+
 Environment environment_of(const Ipam::Caller& caller, std::string_view command) {
   Environment env = caller.env;
   env["CNI_COMMAND"] = command;
   env["CNI_CONTAINERID"] = caller.key.container_id;
   env["CNI_NETNS"] = caller.netns;
   env["CNI_IFNAME"] = caller.key.ifname;
-  env["CNI_ARGS"] = caller.cni_args;
+  env["CNI_ARGS"] = delegate_args(caller.cni_args);
   env["CNI_PATH"] = caller.cni_path;
   return env;
 }

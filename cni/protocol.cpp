@@ -107,8 +107,8 @@ Result<> read_config(const Invocation& invocation, Request& request) {
     return fail(Code::kDecode, "network config on standard input is not a JSON object");
   ObjectReader reader(request.config, "", Code::kDecode);
   VMLANE_ASSIGN(const auto version, reader.string("cniVersion"));
-  VMLANE_ASSIGN(request.version, Version::parse(version.value_or("")));
   VMLANE_ASSIGN(request.key.network, network_name(request.config));
+  VMLANE_ASSIGN(request.version, Version::parse(version.value_or("")));
   return check_version(request.command, request.version);
 }
 

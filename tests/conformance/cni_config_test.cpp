@@ -29,7 +29,7 @@ TEST_P(ConfigTest, UnreadableStandardInputIsAnIoError) {
 
 TEST_P(ConfigTest, BrokenJsonIsPlacedByLineAndColumn) {
   expect_refused(raw_call("{\n  \"cniVersion\": \"1.1.0\",\n  \"name\" \"blue\"\n}"), Code::kDecode,
-                 {"line 3, column 10"});
+                 {"line 3, column 15"});
   expect_refused(raw_call(""), Code::kDecode, {"empty"});
   expect_refused(raw_call("not json"), Code::kDecode, {"line 1"});
   expect_refused(raw_call("{} {}"), Code::kDecode, {"line 1, column 4"});
@@ -216,6 +216,7 @@ TEST_P(ConfigTest, LinkOfTheBridgesNameThatIsNoBridgeIsAConflict) {
 TEST_P(ConfigTest, GatewayThatClashesWithTheBridgesAddressIsAConflict) {
   must({"ip", "link", "add", "br1", "type", "bridge"});
   must({"ip", "addr", "add", "192.0.2.77/24", "dev", "br1"});
+  must({"ip", "link", "set", "br1", "up"});
   expect_refused(add_call(config({{"isGateway", true}})), Code::kConflict,
                  {"br1", "192.0.2.77/24", "192.0.2.1"});
 }
