@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <memory>
+#include <ostream>
+
+#include "cli/app.h"
+#include "cli/attachments.h"
+#include "cli/lab/lab.h"
+#include "cli/lab_options.h"
+
+namespace vmlane::cli {
+namespace {
+
+struct AttachmentArguments {
+  std::string config;
+  bool lab = false;
+  LabDirectory directory;
+  std::string id;
+  std::string ifname;
+};
+
+constexpr std::string_view kExamples =
+    "Examples:\n"
+    "  vmlanectl attachment ls\n"
+    "  vmlanectl attachment ls --lab -o json\n"
+    "  vmlanectl attachment show 3f2a -o yaml\n"
+    "  vmlanectl attachment show 0123abcd...(container id) eth0";
+
+Result<RecordStore::Listing> read_records(const AttachmentArguments& arguments, const Context& context) {
+  Invocation invocation = context.invocation;
+  if (arguments.lab) {
+    const lab::LabPaths paths = arguments.directory.paths();
+    VMLANE_TRY(lab::open_lab(paths));
+    invocation.env["VMLANE_CONFIG"] = paths.node_config().string();
+  } else if (!arguments.config.empty()) {
+    invocation.env["VMLANE_CONFIG"] = arguments.config;
+  }
+  VMLANE_ASSIGN(const NodeConfig config, load_node_config(invocation));
+  return RecordStore(config).list();
+}
+
+// Unreadable records are told of, and make the command fail after it has shown the others.
+int report_problems(const RecordStore::Listing& listing, const Context& context) {
+  for (const Error& problem : listing.problems) context.failed(problem);
+  return listing.problems.empty() ? 0 : kFailed;
+}
+
+int list_attachments(const AttachmentArguments& arguments, const Context& context) {
+  const auto listing = read_records(arguments, context);
+  if (!listing) return context.failed(listing.error());
+  Json rows = Json::array();
+  for (const AttachmentRecord& record : listing->records) rows.push_back(attachment_summary(record));
+  context.out() << render_rows(context.format,
+                               {{"ID", "/id"},
+                                {"LANE", "/lane"},
+                                {"NETWORK", "/network"},
+                                {"POD", "/pod"},
+                                {"IFNAME", "/ifname"},
+                                {"MAC", "/mac"},
+                                {"IP", "/ips"},
+                                {"MTU", "/mtu"},
+                                {"STATE", "/state"}},
+                               rows);
+  return report_problems(*listing, context);
+}
+
+int show_attachment(const AttachmentArguments& arguments, const Context& context) {
+  const auto listing = read_records(arguments, context);
+  if (!listing) return context.failed(listing.error());
+  const auto record = find_attachment(*listing, arguments.id, arguments.ifname);
+  if (!record) {
+    report_problems(*listing, context);  // the one that was asked for may be among them
+    return context.failed(record.error());
+  }
+  Json object = record->to_json();
+  object["id"] = record->key.id();
+  context.out() << render_object(context.format, object);
+  return 0;
+}
+
+void add_source_options(CLI::App& command, AttachmentArguments& arguments) {
+  auto* config = command
+                     .add_option("--config", arguments.config,
+                                 "node config (default: $VMLANE_CONFIG, else the system's)")
+                     ->type_name("FILE");
+  auto* lab = command.add_flag("--lab", arguments.lab, "attachments of the lab")->excludes(config);
+  arguments.directory.add_option(command)->needs(lab);
+}
+
+}  // namespace
+
+void add_attachment_commands(CLI::App& app, Context& context) {
+  const auto arguments = std::make_shared<AttachmentArguments>();
+  CLI::App* group = app.add_subcommand("attachment", "The node's attachments, as the plugins recorded them");
+  group->require_subcommand(1);
+  group->footer(std::string(kExamples));
+
+  CLI::App* list = group->add_subcommand("ls", "List attachments");
+  add_source_options(*list, *arguments);
+  add_output_option(*list, context);
+  list->callback([arguments, &context] {
+    context.run = [=, &context] { return list_attachments(*arguments, context); };
+  });
+
+  CLI::App* show = group->add_subcommand("show", "Show one attachment with all that is known of it");
+  show->add_option("ID", arguments->id,
+                   "attachment id or a unique beginning of one; with IFNAME a container id")
+      ->required();
+  show->add_option("IFNAME", arguments->ifname, "interface in the pod");
+  add_source_options(*show, *arguments);
+  add_output_option(*show, context);
+  show->callback([arguments, &context] {
+    context.run = [=, &context] { return show_attachment(*arguments, context); };
+  });
+}
+
+}  // namespace vmlane::cli

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/attachments.h"
+
+#include <string_view>
+
+namespace vmlane::cli {
+namespace {
+
+// The value of a key in CNI_ARGS ("K=V;K=V"), empty when it is not there.
+std::string cni_argument(std::string_view arguments, std::string_view key) {
+  while (!arguments.empty()) {
+    const auto end = std::min(arguments.find(';'), arguments.size());
+    const std::string_view pair = arguments.substr(0, end);
+    if (pair.size() > key.size() && pair.starts_with(key) && pair[key.size()] == '=')
+      return std::string(pair.substr(key.size() + 1));
+    arguments.remove_prefix(std::min(end + 1, arguments.size()));
+  }
+  return {};
+}
+
+std::string pod_of(const AttachmentRecord& record) {
+  const std::string name = cni_argument(record.cni_args, "K8S_POD_NAME");
+  return name.empty() ? name : cni_argument(record.cni_args, "K8S_POD_NAMESPACE") + "/" + name;
+}
+
+}  // namespace
+
+Json attachment_summary(const AttachmentRecord& record) {
+  Json summary = {{"id", record.key.id()},
+                  {"lane", record.plugin},
+                  {"network", record.nad.empty() ? record.key.network : record.nad},
+                  {"pod", pod_of(record)},
+                  {"container_id", record.key.container_id},
+                  {"ifname", record.key.ifname},
+                  {"ips", Json::array()},
+                  {"state", to_string(record.state)},
+                  {"created", record.created}};
+  if (record.mac) summary["mac"] = *record.mac;
+  if (record.mtu) summary["mtu"] = *record.mtu;
+  if (record.result.is_object()) {
+    for (const Json& ip : record.result.value("ips", Json::array()))
+      summary["ips"].push_back(ip.value("address", ""));
+  }
+  return summary;
+}
+
+Result<AttachmentRecord> find_attachment(const RecordStore::Listing& listing, const std::string& id,
+                                         const std::string& ifname) {
+  const AttachmentRecord* found = nullptr;
+  for (const AttachmentRecord& record : listing.records) {
+    const bool fits = ifname.empty() ? record.key.id().starts_with(id)
+                                     : record.key.container_id == id && record.key.ifname == ifname;
+    if (!fits) continue;
+    if (found != nullptr)
+      return fail(Code::kConflict, "more than one attachment fits \"" + id + "\": " + found->key.id() + ", " +
+                                       record.key.id());
+    found = &record;
+  }
+  if (found != nullptr) return *found;
+  return fail(Code::kNotFound,
+              "there is no attachment \"" + id + "\"" + (ifname.empty() ? "" : " with interface " + ifname),
+              "list them with: vmlanectl attachment ls");
+}
+
+}  // namespace vmlane::cli

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "cli/lab/progress.h"
+#include "cli/lab/state.h"
+#include "core/error.h"
+
+namespace vmlane::lab {
+
+// Stops and removes all that a lab's state names, and the directory. The caller holds the lab's lock. Goes on
+// after errors and returns the first.
+Result<> take_down(const LabPaths& paths, const Progress& progress);
+
+}  // namespace vmlane::lab

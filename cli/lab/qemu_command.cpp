@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/lab/qemu_command.h"
+
+#include <initializer_list>
+
+namespace vmlane::lab {
+namespace {
+
+std::string own_descriptor(int fd) {
+  return "/proc/self/fd/" + std::to_string(fd);
+}
+
+// "fd=13" or "fds=13:14".
+std::string tap_descriptors(int first, unsigned queues) {
+  if (queues == 1) return "fd=" + std::to_string(first);
+  std::string text = "fds=";
+  for (unsigned i = 0; i < queues; i++)
+    text += (i == 0 ? "" : ":") + std::to_string(first + static_cast<int>(i));
+  return text;
+}
+
+std::string nic_device(const QemuNic& nic, const std::string& id) {
+  std::string text = "virtio-net-pci,netdev=" + id + ",mac=" + nic.mac.to_string() + ",romfile=";
+  if (nic.mtu) text += ",host_mtu=" + std::to_string(*nic.mtu);
+  // One interrupt vector for each direction of each queue, one for configuration, one for the control queue.
+  if (nic.queues > 1) text += ",mq=on,vectors=" + std::to_string(2 * nic.queues + 2);
+  return text;
+}
+
+std::string socket_port(const std::string& id, std::string_view path) {
+  return "socket,id=" + id + ",path=" + std::string(path) + ",server=on,wait=off";
+}
+
+}  // namespace
+
+std::vector<std::string> qemu_command(const QemuSpec& spec) {
+  std::vector<std::string> command = {spec.program};
+  const auto add = [&command](std::initializer_list<std::string> arguments) {
+    command.insert(command.end(), arguments);
+  };
+  add({"-name", spec.name, "-nodefaults", "-no-user-config", "-display", "none"});
+  add({"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"});
+  add({"-machine", "q35,usb=off,vmport=off"});
+  if (spec.kvm) {
+    add({"-accel", "kvm", "-cpu", "host"});
+  } else {
+    add({"-accel", "tcg,thread=multi", "-cpu", "max"});
+  }
+  add({"-m", std::to_string(spec.memory_mib) + "M", "-smp", std::to_string(spec.vcpus)});
+  add({"-kernel", own_descriptor(QemuDescriptors::kKernel), "-initrd",
+       own_descriptor(QemuDescriptors::kInitramfs)});
+  add({"-append", spec.kernel_arguments});
+  add({"-add-fd", "fd=" + std::to_string(QemuDescriptors::kConsoleLog) + ",set=1"});
+  add({"-chardev", socket_port("console", kConsoleSocket) + ",logfile=/dev/fdset/1", "-serial",
+       "chardev:console"});
+  add({"-chardev", socket_port("command", kCommandSocket), "-serial", "chardev:command"});
+  int fd = QemuDescriptors::kFirstTap;
+  for (std::size_t i = 0; i < spec.nics.size(); i++) {
+    const std::string id = "net" + std::to_string(i);
+    add({"-netdev", "tap,id=" + id + "," + tap_descriptors(fd, spec.nics[i].queues) + ",vhost=off"});
+    add({"-device", nic_device(spec.nics[i], id)});
+    fd += static_cast<int>(spec.nics[i].queues);
+  }
+  return command;
+}
+
+}  // namespace vmlane::lab

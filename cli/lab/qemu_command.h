@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/address.h"
+
+namespace vmlane::lab {
+
+// A virtio NIC on a tap.
+struct QemuNic {
+  MacAddress mac;
+  std::optional<std::uint32_t> mtu;  // told to the guest by the device (host_mtu)
+  unsigned queues = 1;               // descriptors of the tap; more than 1: multi-queue
+};
+
+struct QemuSpec {
+  std::string program = "qemu-system-x86_64";
+  std::string name;  // shown by ps
+  std::uint64_t memory_mib = 0;
+  unsigned vcpus = 1;
+  bool kvm = false;
+  std::string kernel_arguments;
+  std::vector<QemuNic> nics;
+};
+
+// QEMU gets all its files as descriptors, under fixed numbers: it runs as a user that may not be able to
+// reach their paths. These come first, then the queues of each tap in order.
+struct QemuDescriptors {
+  static constexpr int kKernel = 10;
+  static constexpr int kInitramfs = 11;
+  static constexpr int kConsoleLog = 12;
+  static constexpr int kFirstTap = 13;
+};
+
+// Unix sockets in the directory QEMU runs in: its two serial ports.
+inline constexpr std::string_view kConsoleSocket = "console.sock";
+inline constexpr std::string_view kCommandSocket = "command.sock";
+
+// Program and arguments. The machine has nothing but serial ports and NICs, no network boot ROMs, and a
+// seccomp filter.
+std::vector<std::string> qemu_command(const QemuSpec& spec);
+
+}  // namespace vmlane::lab
