@@ -170,6 +170,11 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
   }
   // An administrator's bridge that follows its smallest port must not shrink for this one.
   VMLANE_ASSIGN(const auto now, host.find_link(bridge.index));
+  if (now && now->mac != bridge.mac) {
+    node.log.warning(
+        "the bridge changes its MAC with its ports; neighbours lose its gateway until they ask again",
+        {{"bridge", bridge.name}, {"was", bridge.mac.to_string()}, {"is", now->mac.to_string()}});
+  }
   if (now && now->mtu != bridge.mtu) {
     VMLANE_TRY(attachment.transaction.step(
         "keep the bridge's MTU", [&] { return host.change_link(bridge.index, {.mtu = bridge.mtu}); }));

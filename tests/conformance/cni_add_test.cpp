@@ -191,6 +191,18 @@ TEST_P(AddTest, F049_BridgeOfTheSameNameHasTheSameMacAgain) {
   EXPECT_EQ(link_of("", "br1")["address"], mac);
 }
 
+TEST_P(AddTest, F049_AdministratorsBridgeWithAnAutomaticMacIsWarnedOf) {
+  must({"ip", "link", "add", "br1", "type", "bridge"});
+  must({"ip", "link", "set", "br1", "up"});
+  ASSERT_CNI_OK(run_call(add_call(config())));
+  EXPECT_NE(slurp(log_file()).find("the bridge changes its MAC"), std::string::npos);
+  spit(log_file(), "");
+  must({"ip", "link", "add", "br2", "address", "02:00:00:00:00:b2", "type", "bridge"});
+  must({"ip", "link", "set", "br2", "up"});
+  ASSERT_CNI_OK(run_call(add_call(config({{"bridge", "br2"}}), "c1", "net2")));
+  EXPECT_EQ(slurp(log_file()).find("the bridge changes its MAC"), std::string::npos);
+}
+
 TEST_P(AddTest, AdministratorsBridgeKeepsItsMtuWhenASmallPortJoins) {
   must({"ip", "link", "add", "br1", "type", "bridge"});
   must({"ip", "link", "set", "br1", "up"});
@@ -211,8 +223,11 @@ TEST_P(AddTest, HostEndIsNoEndPoint) {
       "1\n");
 }
 
-TEST_P(AddTest, F106_ForeignTapIsAConflictAndStays) {
-  if (!is_tap()) GTEST_SKIP() << "vmlane-veth makes no tap";
+VMLANE_FOR_EACH_LANE(AddTest);
+
+class TapAddTest : public AddTest {};
+
+TEST_P(TapAddTest, F106_ForeignTapIsAConflictAndStays) {
   ASSERT_TRUE(pod().run({"ip", "tuntap", "add", "tap0", "mode", "tap"}).ok());
   const Snapshot before = snapshot();
   expect_refused(add_call(config()), Code::kConflict, {"tap0"});
@@ -220,7 +235,7 @@ TEST_P(AddTest, F106_ForeignTapIsAConflictAndStays) {
   EXPECT_SNAP_CLEAN(before, snapshot());
 }
 
-VMLANE_FOR_EACH_LANE(AddTest);
+VMLANE_FOR_TAP(TapAddTest);
 
 }  // namespace
 }  // namespace vmlane::test

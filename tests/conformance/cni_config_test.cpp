@@ -300,8 +300,7 @@ TEST_P(TapConfigTest, DhcpIsRefusedWhereItCannotWork) {
                  {"ipam.type", "dhcp"});
 }
 
-INSTANTIATE_TEST_SUITE_P(Lane, TapConfigTest, ::testing::Values("vmlane-tap"),
-                         [](const ::testing::TestParamInfo<std::string>&) { return "tap"; });
+VMLANE_FOR_TAP(TapConfigTest);
 
 }  // namespace
 }  // namespace vmlane::test

@@ -43,7 +43,7 @@ TEST_P(DelTest, LeavesTheNodeAsBeforeTheAdd) {
 }
 
 TEST_P(DelTest, LeavesAnAdministratorsBridgeAsItWas) {
-  must({"ip", "link", "add", "br1", "type", "bridge"});
+  must({"ip", "link", "add", "br1", "address", "02:00:00:00:00:b1", "type", "bridge"});
   must({"ip", "link", "set", "br1", "mtu", "1400", "up"});
   must({"ip", "addr", "add", "203.0.113.1/24", "dev", "br1"});
   before_ = snapshot();
@@ -56,7 +56,7 @@ TEST_P(DelTest, LeavesAnAdministratorsBridgeAsItWas) {
 }
 
 TEST_P(DelTest, LeavesTheGatewayAddressThatAnAdministratorGave) {
-  must({"ip", "link", "add", "br1", "type", "bridge"});
+  must({"ip", "link", "add", "br1", "address", "02:00:00:00:00:b1", "type", "bridge"});
   must({"ip", "link", "set", "br1", "up"});
   must({"ip", "addr", "add", "192.0.2.1/24", "dev", "br1"});
   before_ = snapshot();
@@ -66,7 +66,7 @@ TEST_P(DelTest, LeavesTheGatewayAddressThatAnAdministratorGave) {
 }
 
 TEST_P(DelTest, OurGatewayAddressStaysUntilTheLastPodOfABridgeThatIsNotOurs) {
-  must({"ip", "link", "add", "br1", "type", "bridge"});
+  must({"ip", "link", "add", "br1", "address", "02:00:00:00:00:b1", "type", "bridge"});
   must({"ip", "link", "set", "br1", "up"});
   before_ = snapshot();
   Pod& other = make_pod("b");

@@ -69,3 +69,8 @@ Json sandbox_interface(const Json& result);
   INSTANTIATE_TEST_SUITE_P(                                        \
       Lane, Suite, ::testing::Values("vmlane-veth", "vmlane-tap"), \
       [](const ::testing::TestParamInfo<std::string>& lane) { return lane.param.substr(7); })
+
+// Runs the cases of `Suite` for the tap lane alone.
+#define VMLANE_FOR_TAP(Suite)                                            \
+  INSTANTIATE_TEST_SUITE_P(Lane, Suite, ::testing::Values("vmlane-tap"), \
+                           [](const ::testing::TestParamInfo<std::string>&) { return "tap"; })

@@ -160,9 +160,8 @@ void HostFixture::TearDown() {
 }
 
 Pod& HostFixture::make_pod(const std::string& name) {
-  auto& pod = pods_[name];
-  pod = std::make_unique<Pod>(name);
-  return *pod;
+  pods_.erase(name);  // the old one's end would remove the new one
+  return *pods_.emplace(name, std::make_unique<Pod>(name)).first->second;
 }
 
 void HostFixture::must(const std::vector<std::string>& argv) const {

@@ -11,31 +11,30 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Keys of `ip -d -j link` that change without anybody's doing.
-constexpr std::array kVolatileLinkKeys = {"operstate", "stats", "stats64", "linkmode", "carrier_changes"};
-
-void drop_timers(Json& link) {
-  if (!link.contains("linkinfo") || !link["linkinfo"].contains("info_data")) return;
-  Json& data = link["linkinfo"]["info_data"];
-  for (const char* key : {"hello_timer", "tcn_timer", "topology_change_timer", "gc_timer", "topology_change",
-                          "topology_change_detected"}) {
-    data.erase(key);
-  }
+// Keys of `ip -d -j link`, at any depth, that change without anybody's doing.
+bool is_volatile(std::string_view key) {
+  return key == "operstate" || key == "linkmode" || key.starts_with("stats") || key.starts_with("tso_max_") ||
+         key.ends_with("_timer") || key.starts_with("topology_change") || key == "state" ||
+         key.starts_with("designated_") || key == "config_pending";
 }
 
-// One line a link; carrier flags go, since they follow the peer.
+// One line an attribute, "<link> <path> = <value>". Carrier flags go, since they follow the peer.
 std::string links(const std::string& netns) {
-  std::string out;
-  for (Json link : ip_json(netns, {"-d", "link"})) {
-    for (const char* key : kVolatileLinkKeys) link.erase(key);
-    drop_timers(link);
-    Json flags = Json::array();
-    for (const Json& flag : link["flags"]) {
-      if (flag != "NO-CARRIER" && flag != "LOWER_UP" && flag != "M-DOWN") flags.push_back(flag);
+  std::set<std::string> lines;
+  for (const Json& link : ip_json(netns, {"-d", "link"})) {
+    const std::string name = link.value("ifname", "");
+    const Json flat = link.flatten();
+    for (const auto& [path, value] : flat.items()) {
+      if (path.starts_with("/flags/") || is_volatile(path.substr(path.rfind('/') + 1))) continue;
+      lines.insert(name + " " + path + " = " + value.dump());
     }
-    link["flags"] = flags;
-    out += link.dump() + "\n";
+    for (const Json& flag : link["flags"]) {
+      if (flag != "NO-CARRIER" && flag != "LOWER_UP" && flag != "M-DOWN")
+        lines.insert(name + " flag " + flag.dump());
+    }
   }
+  std::string out;
+  for (const std::string& line : lines) out += line + "\n";
   return out;
 }
 
