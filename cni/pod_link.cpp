@@ -47,10 +47,9 @@ Result<> write_sysctl(Attachment& attachment, const std::string& link, const Sys
 Result<> configure_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link,
                             const CniResult& result) {
   std::vector<Sysctl> sysctls;
-  if (has_family(result, false)) sysctls.push_back({"ipv4", "arp_notify", "1"});
   if (has_family(result, true)) {
     // Addresses given here must survive a link that goes down and up again, as IPv4's do.
-    for (const char* key : {"keep_addr_on_down", "ndisc_notify"}) sysctls.push_back({"ipv6", key, "1"});
+    sysctls.push_back({"ipv6", "keep_addr_on_down", "1"});
     sysctls.push_back({"ipv6", "disable_ipv6", "0"});
   }
   for (const Sysctl& sysctl : sysctls) VMLANE_TRY(write_sysctl(attachment, link.name, sysctl));

@@ -9,9 +9,7 @@
 namespace vmlane::cni {
 
 // Gives a link in the pod the addresses and routes of a result and brings it up. IPv6 addresses are usable at
-// once (their owner is known, so no duplicate detection), and the link announces all of them when it comes
-// up: neighbours may still have the address with an earlier pod's MAC. All five route attributes of CNI 1.1
-// are honoured.
+// once (their owner is known, so no duplicate detection). All five route attributes of CNI 1.1 are honoured.
 Result<> configure_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link,
                             const CniResult& result);
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include "ebpf/splice.h"
+#include "netlink/announce.h"
 
 namespace vmlane::cni {
 
@@ -21,6 +22,11 @@ Result<std::unique_ptr<netlink::Netlink>> RealKernel::netlink(const netlink::Nam
 
 Result<> RealKernel::create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) {
   return netlink::create_tap(where, spec);
+}
+
+Result<> RealKernel::announce_address(const netlink::Namespace& where, int index, const MacAddress& mac,
+                                      const IpAddress& address) {
+  return netlink::announce_address(where, index, mac, address);
 }
 
 Result<> RealKernel::tun_available() {

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
@@ -49,7 +50,8 @@ Result<BridgePort> KernelNetlink::bridge_port(int index) {
   return BridgePort{.hairpin = flag(IFLA_BRPORT_MODE, defaults.hairpin),
                     .isolated = flag(IFLA_BRPORT_ISOLATED, defaults.isolated),
                     .learning = flag(IFLA_BRPORT_LEARNING, defaults.learning),
-                    .flood = flag(IFLA_BRPORT_UNICAST_FLOOD, defaults.flood)};
+                    .flood = flag(IFLA_BRPORT_UNICAST_FLOOD, defaults.flood),
+                    .forwarding = port.u8(IFLA_BRPORT_STATE) == BR_STATE_FORWARDING};
 }
 
 }  // namespace vmlane::netlink

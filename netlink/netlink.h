@@ -78,6 +78,7 @@ struct BridgePort {
   bool isolated = false;
   bool learning = true;
   bool flood = true;
+  bool forwarding = false;  // takes and gives frames; shortly after both ends of a veth are up
 };
 
 struct AddressEntry {

@@ -1,9 +1,44 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cni/veth/veth.h"
 
+#include <chrono>
+#include <thread>
+
 #include "cni/pod_link.h"
 
 namespace vmlane::cni {
+namespace {
+
+// A bridge opens a port a moment after both ends of the pair are up, and drops what comes before. With
+// spanning tree the moment is half a minute, which an ADD does not wait for.
+void await_forwarding(netlink::Netlink& host, int port) {
+  constexpr auto kLimit = std::chrono::milliseconds(500);
+  constexpr auto kPoll = std::chrono::milliseconds(1);
+  const auto deadline = std::chrono::steady_clock::now() + kLimit;
+  for (;;) {
+    const auto state = host.bridge_port(port);
+    if (!state || state->forwarding || std::chrono::steady_clock::now() >= deadline) return;
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+// Neighbours may still have the addresses with an earlier pod's MAC. They would notice in time, so an
+// announcement that cannot be made is no reason to fail the ADD.
+void announce(const Attachment& attachment, const netlink::Link& pod_link, const CniResult& result) {
+  if (result.ips.empty()) return;
+  const Node& node = attachment.node;
+  const auto host = node.kernel.netlink(attachment.host);
+  const auto port =
+      host ? (*host)->find_link(attachment.record.handles.value("host_link", "")) : fail(host.error());
+  if (port && *port) await_forwarding(**host, (*port)->index);
+  for (const ResultIp& ip : result.ips) {
+    const auto told =
+        node.kernel.announce_address(attachment.pod, pod_link.index, pod_link.mac, ip.address.address);
+    if (!told) node.log.warning("address is not announced", {{"error", told.error().text()}});
+  }
+}
+
+}  // namespace
 
 Result<> VethLane::configure_pod_side(ObjectReader&, const Request&, const Node&) {
   return {};
@@ -11,7 +46,9 @@ Result<> VethLane::configure_pod_side(ObjectReader&, const Request&, const Node&
 
 Result<> VethLane::wire_pod(Attachment& attachment, netlink::Netlink& pod_links,
                             const netlink::Link& pod_link, const CniResult& result) {
-  return configure_pod_link(attachment, pod_links, pod_link, result);
+  VMLANE_TRY(configure_pod_link(attachment, pod_links, pod_link, result));
+  announce(attachment, pod_link, result);
+  return {};
 }
 
 Result<> VethLane::check(const Inspection& inspection) {

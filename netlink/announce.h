@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "core/address.h"
+#include "core/error.h"
+#include "netlink/namespace.h"
+
+namespace vmlane::netlink {
+
+// Tells the neighbours of a link, unasked, that `mac` has `address` now, so that none keeps sending to an
+// earlier owner: an ARP announcement (RFC 5227, 3) for IPv4, an unsolicited neighbour advertisement (RFC
+// 4861, 7.2.6) for IPv6. One frame; Code::kKernel when it cannot be sent.
+Result<> announce_address(const Namespace& network_namespace, int index, const MacAddress& mac,
+                          const IpAddress& address);
+
+}  // namespace vmlane::netlink
