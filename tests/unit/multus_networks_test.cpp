@@ -53,7 +53,8 @@ TEST_F(NetworksTest, F101EmptyConfigIsLookedUpByNameKeyNotByFileName) {
   const auto missing = resolve("", "absent");
   ASSERT_FALSE(missing);
   EXPECT_EQ(missing.error().code, Code::kNotFound);
-  for (const std::string& part : std::vector<std::string>{"blue/absent", conf_dir_.path().string(), "\"absent\""}) {
+  for (const std::string& part :
+       std::vector<std::string>{"blue/absent", conf_dir_.path().string(), "\"absent\""}) {
     EXPECT_NE(missing.error().text().find(part), std::string::npos) << missing.error().text();
   }
 }
