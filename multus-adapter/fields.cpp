@@ -71,9 +71,9 @@ Result<const Json*> read_array(ObjectReader& reader, std::string_view key) {
   return value == nullptr ? &empty_array() : value;
 }
 
-Result<std::string> read_string(ObjectReader& reader, std::string_view key, std::string fallback) {
+Result<std::string> read_string(ObjectReader& reader, std::string_view key, std::string_view fallback) {
   VMLANE_ASSIGN(auto value, reader.string(key));
-  return value ? std::move(*value) : std::move(fallback);
+  return value ? std::move(*value) : std::string(fallback);
 }
 
 Result<std::map<std::string, std::string>> read_string_map(ObjectReader& reader, std::string_view key,

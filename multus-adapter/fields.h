@@ -34,7 +34,7 @@ Result<const Json*> read_object(ObjectReader& reader, std::string_view key);
 // The same for a list.
 Result<const Json*> read_array(ObjectReader& reader, std::string_view key);
 // A string, or `fallback` when absent.
-Result<std::string> read_string(ObjectReader& reader, std::string_view key, std::string fallback = {});
+Result<std::string> read_string(ObjectReader& reader, std::string_view key, std::string_view fallback = {});
 
 // A DNS name of Kubernetes: labels of a-z, 0-9 and '-' (RFC 1123), with dots between them if it is a
 // subdomain.

@@ -253,7 +253,7 @@ Result<> read_cloud_init(const Json& volumes, VirtualMachineInstance& vm) {
     const std::string what = "spec.volumes[" + std::to_string(i) + "].";
     if (!volumes[i].is_object()) return fail(Code::kInvalidConfig, "a volume in spec.volumes is no object");
     ObjectReader volume(volumes[i], what, Code::kInvalidConfig);
-    for (const std::string kind : {"cloudInitNoCloud", "cloudInitConfigDrive"}) {
+    for (const char* kind : {"cloudInitNoCloud", "cloudInitConfigDrive"}) {
       VMLANE_ASSIGN(const Json* source, volume.object(kind));
       if (source == nullptr) continue;
       const std::string inner = what + kind + ".";
