@@ -21,6 +21,7 @@ class SupportTest : public HostFixture {
     ASSERT_TRUE(b.run({"ip", "addr", "add", "192.0.2.2/24", "dev", "x0"}).ok());
     ASSERT_TRUE(a.run({"ip", "link", "set", "x0", "up"}).ok());
     ASSERT_TRUE(b.run({"ip", "link", "set", "x0", "up"}).ok());
+    ASSERT_TRUE(await_active(a.path(), "x0") && await_active(b.path(), "x0"));
   }
 };
 

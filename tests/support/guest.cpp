@@ -19,6 +19,8 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "tests/support/host.h"
+
 namespace vmlane::test {
 namespace {
 
@@ -105,6 +107,7 @@ FakeGuest::FakeGuest(const std::string& netns, const std::string& tap, const Mac
   if (opening.error != 0)
     throw std::runtime_error("cannot open " + tap + " as the VM's user: " + std::strerror(opening.error));
   fd_ = std::move(opening.fd);
+  if (!await_active(netns, tap)) throw std::runtime_error(tap + " does not come up");
 }
 
 FakeGuest::~FakeGuest() = default;

@@ -24,7 +24,7 @@ TapOpening open_tap(const std::string& netns, const std::string& tap, uid_t uid,
 // Stands in for a VM on a tap: sends and receives frames through the tap's descriptor.
 class FakeGuest {
  public:
-  // Throws when the tap cannot be opened by uid 107.
+  // Returns when the tap takes frames. Throws when it cannot be opened by uid 107.
   FakeGuest(const std::string& netns, const std::string& tap, const MacAddress& mac);
   ~FakeGuest();
   FakeGuest(const FakeGuest&) = delete;

@@ -87,6 +87,13 @@ Json link_of(const std::string& netns, const std::string& name) {
   return nullptr;
 }
 
+bool await_active(const std::string& netns, const std::string& link) {
+  return eventually([&] {
+    const Json state = link_of(netns, link);
+    return state.value("operstate", "") == "UP" && state.value("qdisc", "noop") != "noop";
+  });
+}
+
 std::vector<std::string> link_names(const std::string& netns) {
   std::vector<std::string> names;
   for (const Json& link : ip_json(netns, {"link"})) names.push_back(link.value("ifname", ""));

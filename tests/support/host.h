@@ -53,6 +53,9 @@ class Pod {
 Json ip_json(const std::string& netns, const std::vector<std::string>& arguments);
 // The entry of `ip -d -j link` for a link, null when there is none.
 Json link_of(const std::string& netns, const std::string& name);
+// Waits until the kernel has taken notice of a link's carrier, which it does a moment after it is there;
+// until then the link drops what is sent over it. False when that does not happen.
+bool await_active(const std::string& netns, const std::string& link);
 // Names of all links, sorted.
 std::vector<std::string> link_names(const std::string& netns);
 // "192.0.2.5/24" and the like of a link, without IPv6 link-local ones.
