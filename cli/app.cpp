@@ -14,10 +14,10 @@ int Context::failed(const Error& error) const {
 }
 
 void add_output_option(CLI::App& command, Context& context) {
-  static const std::map<std::string, OutputFormat> kFormats = {
+  static const std::map<std::string, OutputFormat> formats = {
       {"table", OutputFormat::kTable}, {"json", OutputFormat::kJson}, {"yaml", OutputFormat::kYaml}};
   command.add_option("-o,--output", context.format, "table (default), json or yaml")
-      ->transform(CLI::CheckedTransformer(kFormats).description(""))
+      ->transform(CLI::CheckedTransformer(formats).description(""))
       ->type_name("FORMAT");
 }
 

@@ -5,7 +5,7 @@
 
 #include "cli/lab/state.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the library's name
 class App;
 class Option;
 }  // namespace CLI

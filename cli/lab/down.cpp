@@ -4,6 +4,7 @@
 #include "cli/lab/cni_call.h"
 #include "cli/lab/lab.h"
 #include "cli/lab/namespaces.h"
+#include "cli/lab/privileges.h"
 #include "core/boot_id.h"
 
 namespace vmlane::lab {
@@ -78,6 +79,9 @@ Result<> take_down(const LabPaths& paths, const Progress& progress) {
     // Numbers and start times of another boot say nothing about today's processes.
     const auto boot_id = read_boot_id(NodeConfig{}.boot_id_file);
     if (boot_id && *boot_id == state->boot_id) stop_workloads(*state, progress, failures);
+    // Plugins of an `up` that was killed may still be at work; DEL must not meet them.
+    failures.add(stop_processes(processes_inside({paths.host_namespace()}), kGrace),
+                 "cannot stop running plugins");
     detach(paths, *state, progress, failures);
   }
   const auto namespaces = namespaces_of(paths);
@@ -90,6 +94,7 @@ Result<> take_down(const LabPaths& paths, const Progress& progress) {
 }
 
 Result<> lab_down(const LabPaths& paths, const Progress& progress) {
+  VMLANE_TRY(check_root());
   std::error_code error;
   if (!fs::exists(paths.root, error)) {
     progress.line("lab", "there is none in " + paths.root.string());

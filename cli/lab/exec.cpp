@@ -46,13 +46,14 @@ Result<int> exec_in_namespace(const fs::path& netns, const ExecRequest& request)
   const pid_t pid = ::fork();
   if (pid < 0) return fail(io_error("cannot start " + request.command[0], errno));
   if (pid == 0) run_in_namespace(netns, request.command);
+  // Ctrl-C goes to the command as well, which decides what it means.
+  ::signal(SIGINT, SIG_IGN);
   const Fd ended(static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)));
   const auto deadline = Clock::now() + std::chrono::seconds(request.limit);
   bool limited = false;
   pollfd end{ended.get(), POLLIN, 0};
   constexpr int kPollMs = 200;
   while (::poll(&end, 1, kPollMs) <= 0) {
-    // At the terminal the command has had the signal too; from elsewhere it has not.
     if (request.interrupted()) ::kill(pid, SIGTERM);
     if (request.limit != 0 && Clock::now() >= deadline) {
       limited = true;

@@ -51,6 +51,11 @@ bool cpu_virtualises() {
 
 }  // namespace
 
+Result<> check_root() {
+  if (::geteuid() == 0) return {};
+  return fail(Code::kBadEnvironment, "the lab makes network namespaces and needs root", "run it with sudo");
+}
+
 Result<> drop_privileges(uid_t uid, gid_t gid, std::optional<gid_t> extra_group) {
   VMLANE_TRY(drop_bounding_set());
   const gid_t group = extra_group.value_or(gid);

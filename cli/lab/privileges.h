@@ -9,6 +9,9 @@
 
 namespace vmlane::lab {
 
+// Code::kBadEnvironment unless we are root.
+Result<> check_root();
+
 // Turns the calling process (single-threaded: a fresh child) into user `uid`, group `gid`, with `extra_group`
 // as its only further group, without any capability and without a way to gain one.
 Result<> drop_privileges(uid_t uid, gid_t gid, std::optional<gid_t> extra_group);

@@ -3,7 +3,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cctype>
 #include <cerrno>
+#include <sstream>
 
 #include "cli/lab/cni_call.h"
 #include "cli/lab/down.h"
@@ -96,7 +98,8 @@ class Starter {
   Result<> wait_for_guest(Workload& workload);
   Result<std::vector<AttachmentRecord>> records_of(const Workload& workload) const;
   Result<TapPort> tap_port(const Workload& workload, const AttachmentRecord& record, unsigned vcpus) const;
-  Result<ProcessRef> launch_qemu(const QemuSpec& spec, const std::vector<TapPort>& taps, Workload& workload);
+  Result<ProcessRef> launch_qemu(const QemuSpec& spec, const std::vector<TapPort>& taps,
+                                 std::optional<gid_t> kvm_group, Workload& workload);
   // Adds a process to the workload, in memory and on disk.
   std::function<Result<>(const ProcessRef&)> recorder(Workload& workload);
   Result<> save() const { return write_state(paths_, state_); }
@@ -245,27 +248,40 @@ Result<> Starter::start_vm(const PlannedWorkload& planned, Workload& workload) {
     spec.nics.push_back({nic.mac, nic.mtu, tap.queues});
   }
   VMLANE_ASSIGN(spec.kernel_arguments, kernel_command_line(vm.name, nics));
-  VMLANE_ASSIGN(const ProcessRef qemu, launch_qemu(spec, taps, workload));
-  progress_.line("vm " + workload.id(), "QEMU runs (pid " + std::to_string(qemu.pid) + ")");
+  const KvmAccess kvm = kvm_access(config_.owner_uid, config_.owner_gid);
+  spec.kvm = kvm.usable;
+  VMLANE_ASSIGN(const ProcessRef qemu, launch_qemu(spec, taps, kvm.group, workload));
+  progress_.line("vm " + workload.id(), "QEMU runs (pid " + std::to_string(qemu.pid) +
+                                            (spec.kvm ? ", KVM)" : ", no usable KVM: emulated)"));
   return {};
 }
 
 Result<ProcessRef> Starter::launch_qemu(const QemuSpec& spec, const std::vector<TapPort>& taps,
-                                        Workload& workload) {
-  const KvmAccess kvm = kvm_access(config_.owner_uid, config_.owner_gid);
-  QemuSpec accelerated = spec;
-  accelerated.kvm = kvm.usable;
+                                        std::optional<gid_t> kvm_group, Workload& workload) {
   const QemuPlace place{.network_namespace = workload.network_namespace(paths_),
                         .directory = workload.vm_directory(paths_),
                         .console_log = workload.console_log(paths_),
                         .output = workload.output_log(paths_),
                         .uid = config_.owner_uid,
                         .gid = config_.owner_gid,
-                        .kvm_group = kvm.group,
+                        .kvm_group = kvm_group,
                         .guest = guest_files(options_)};
-  auto started = start_qemu(accelerated, taps, place, recorder(workload));
+  auto started = start_qemu(spec, taps, place, recorder(workload));
   if (!started) return fail(started.error().wrap("cannot start VM " + workload.id()));
   return started;
+}
+
+// The last line of a log that is not empty, on one line of its own; empty when there is none.
+std::string last_line(const fs::path& file) {
+  const auto text = read_file(file);
+  std::string last;
+  if (!text || !*text) return last;
+  std::istringstream lines(**text);
+  for (std::string line; std::getline(lines, line);) {
+    std::erase_if(line, [](unsigned char c) { return std::iscntrl(c) != 0; });
+    if (!line.empty()) last = line;
+  }
+  return last;
 }
 
 Result<> Starter::wait_for_guest(Workload& workload) {
@@ -273,11 +289,9 @@ Result<> Starter::wait_for_guest(Workload& workload) {
   Result<> ready = waited ? waited->wait_ready(options_.ready_limit, interrupted_) : fail(waited.error());
   if (!ready) {
     Error error = ready.error().wrap("VM " + workload.id() + " did not start");
-    error.details =
-        "see " + workload.output_log(paths_).string() + " and " + workload.console_log(paths_).string();
-    const auto output = read_file(workload.output_log(paths_));
-    if (output && *output && !(*output)->empty())
-      error.details += "; QEMU said: " + (*output)->substr(0, (*output)->find('\n'));
+    const std::string last = last_line(workload.output_log(paths_)) + last_line(workload.console_log(paths_));
+    error.details = last.empty() ? "" : "last words: " + last + "; ";
+    error.details += "up --keep leaves its logs in " + paths_.log_dir().string();
     return fail(std::move(error));
   }
   workload.ready = true;
@@ -289,6 +303,7 @@ Result<> Starter::wait_for_guest(Workload& workload) {
 }  // namespace
 
 Result<> lab_up(const LabOptions& options, const Progress& progress, const Interrupted& interrupted) {
+  VMLANE_TRY(check_root());
   VMLANE_ASSIGN(const multus::ObjectStore objects, multus::ObjectStore::load(options.files));
   VMLANE_ASSIGN(const LabPlan plan, plan_lab(objects, options.plan));
   VMLANE_TRY(check_programs(options));

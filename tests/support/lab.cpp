@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/support/lab.h"
+
+namespace vmlane::test {
+
+void LabFixture::TearDown() {
+  if (!IsSkipped() && std::filesystem::exists(lab_dir())) {
+    const auto down = lab("down");
+    EXPECT_TRUE(down.ok()) << down.err;
+  }
+  HostFixture::TearDown();
+}
+
+std::vector<std::string> LabFixture::lab_command(const std::string& command,
+                                                 const std::vector<std::string>& rest) const {
+  std::vector<std::string> argv = {VMLANE_BIN_DIR "/vmlanectl", "lab", command, "--dir", lab_dir()};
+  argv.insert(argv.end(), rest.begin(), rest.end());
+  return argv;
+}
+
+RunResult LabFixture::lab(const std::string& command, const std::vector<std::string>& rest) const {
+  return test::run(lab_command(command, rest), {.timeout = std::chrono::minutes(8)});
+}
+
+RunResult LabFixture::exec(const std::string& name, const std::vector<std::string>& command) const {
+  std::vector<std::string> rest = {name, "--"};
+  rest.insert(rest.end(), command.begin(), command.end());
+  return lab("exec", rest);
+}
+
+Json LabFixture::rows() const {
+  const auto listed = lab("ls", {"-o", "json"});
+  EXPECT_TRUE(listed.ok()) << listed.err;
+  return listed.ok() ? Json::parse(listed.out) : Json::array();
+}
+
+std::vector<pid_t> LabFixture::processes() const {
+  std::vector<pid_t> pids;
+  const Json state = Json::parse(slurp(lab_dir() / "lab.json"));
+  for (const Json& workload : state.at("workloads")) {
+    for (const Json& process : workload.at("processes")) pids.push_back(process.at("pid").get<pid_t>());
+  }
+  return pids;
+}
+
+void LabFixture::expect_nothing_left(const std::vector<pid_t>& processes) const {
+  EXPECT_FALSE(std::filesystem::exists(lab_dir()));
+  EXPECT_EQ(slurp("/proc/self/mountinfo").find(lab_dir().string()), std::string::npos);
+  for (const pid_t pid : processes) {
+    // A process that has ended but was not reaped has no command line.
+    EXPECT_EQ(slurp("/proc/" + std::to_string(pid) + "/cmdline"), "") << "process " << pid << " still runs";
+  }
+}
+
+}  // namespace vmlane::test

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/vm/guest.h"
+
+#include <sstream>
+
+#include "tests/support/process.h"
+
+namespace vmlane::test {
+
+const lab::GuestFiles& guest_image() {
+  static const lab::GuestFiles image = [] {
+    const auto built = run({VMLANE_SOURCE_DIR "/scripts/guest-image"}, {.timeout = std::chrono::minutes(5)});
+    lab::GuestFiles files;
+    std::istringstream lines(built.out);
+    std::string what;
+    std::string path;
+    while (lines >> what >> path) {
+      if (what == "kernel") files.kernel = path;
+      if (what == "initramfs") files.initramfs = path;
+    }
+    return files;
+  }();
+  return image;
+}
+
+GuestResult guest_run(lab::GuestChannel& channel, const std::string& command, unsigned limit) {
+  GuestResult result;
+  const auto status = channel.run(
+      command, limit, [&](std::string_view bytes) { result.out += bytes; },
+      [&](std::string_view bytes) { result.err += bytes; }, [] { return false; });
+  if (status)
+    result.status = *status;
+  else
+    result.err = status.error().text();
+  return result;
+}
+
+}  // namespace vmlane::test

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+#include "cli/lab/guest_channel.h"
+#include "cli/lab/qemu.h"
+
+namespace vmlane::test {
+
+// Kernel and initramfs of the lab's guest, built when they are not there; empty paths when that failed. Call
+// it while still in the machine's own network namespace: the first build downloads the kernel.
+const lab::GuestFiles& guest_image();
+
+// What a command in a guest did.
+struct GuestResult {
+  int status = -1;  // exit status, lab::kLimitStatus, or -1 when it could not be run
+  std::string out;
+  std::string err;  // also why it could not be run
+};
+
+GuestResult guest_run(lab::GuestChannel& channel, const std::string& command, unsigned limit = 60);
+
+}  // namespace vmlane::test
