@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "core/error.h"
@@ -22,8 +23,8 @@ class Kernel {
   virtual Result<std::unique_ptr<netlink::Netlink>> netlink(const netlink::Namespace& where) = 0;
 
   virtual Result<> create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) = 0;
-  virtual Result<> announce_address(const netlink::Namespace& where, int index, const MacAddress& mac,
-                                    const IpAddress& address) = 0;
+  virtual Result<> announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
+                                      std::span<const IpAddress> addresses) = 0;
   // Code::kNotAvailable with the fix when the node has no tun device.
   virtual Result<> tun_available() = 0;
   virtual Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) = 0;

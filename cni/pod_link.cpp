@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cni/sysctl.h"
+
 namespace vmlane::cni {
 namespace {
 
@@ -29,16 +31,9 @@ bool has_family(const CniResult& result, bool v6) {
   return std::ranges::any_of(result.ips, [v6](const ResultIp& ip) { return ip.address.address.v6 == v6; });
 }
 
-struct Sysctl {
-  const char* family;
-  const char* key;
-  const char* value;
-};
-
-Result<> write_sysctl(Attachment& attachment, const std::string& link, const Sysctl& sysctl) {
-  return attachment.transaction.step(std::string("set ") + sysctl.family + " " + sysctl.key, [&] {
-    return attachment.node.kernel.write_link_sysctl(attachment.pod, sysctl.family, link, sysctl.key,
-                                                    sysctl.value);
+Result<> set_in_pod(Attachment& attachment, const LinkSysctl& sysctl) {
+  return attachment.transaction.step("set " + sysctl.family + " " + sysctl.key, [&] {
+    return set_link_sysctl(attachment.node, attachment.pod, sysctl);
   });
 }
 
@@ -46,13 +41,11 @@ Result<> write_sysctl(Attachment& attachment, const std::string& link, const Sys
 
 Result<> configure_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link,
                             const CniResult& result) {
-  std::vector<Sysctl> sysctls;
   if (has_family(result, true)) {
     // Addresses given here must survive a link that goes down and up again, as IPv4's do.
-    sysctls.push_back({"ipv6", "keep_addr_on_down", "1"});
-    sysctls.push_back({"ipv6", "disable_ipv6", "0"});
+    VMLANE_TRY(set_in_pod(attachment, {"ipv6", link.name, "keep_addr_on_down", "1"}));
+    VMLANE_TRY(set_in_pod(attachment, {"ipv6", link.name, "disable_ipv6", "0"}));
   }
-  for (const Sysctl& sysctl : sysctls) VMLANE_TRY(write_sysctl(attachment, link.name, sysctl));
   for (const ResultIp& ip : result.ips) {
     VMLANE_TRY(attachment.transaction.step("add address " + ip.address.to_string(), [&] {
       return pod.add_address(link.index, {ip.address, true});
@@ -99,7 +92,7 @@ Result<> check_pod_addresses(netlink::Netlink& pod, const netlink::Link& link,
 }
 
 Result<> silence_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link) {
-  VMLANE_TRY(write_sysctl(attachment, link.name, {"ipv6", "disable_ipv6", "1"}));
+  VMLANE_TRY(set_in_pod(attachment, {"ipv6", link.name, "disable_ipv6", "1"}));
   return attachment.transaction.step("silence " + link.name, [&] {
     return pod.change_link(link.index, {.arp = false, .no_ipv6_address_generation = true});
   });

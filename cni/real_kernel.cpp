@@ -24,9 +24,9 @@ Result<> RealKernel::create_tap(const netlink::Namespace& where, const netlink::
   return netlink::create_tap(where, spec);
 }
 
-Result<> RealKernel::announce_address(const netlink::Namespace& where, int index, const MacAddress& mac,
-                                      const IpAddress& address) {
-  return netlink::announce_address(where, index, mac, address);
+Result<> RealKernel::announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
+                                        std::span<const IpAddress> addresses) {
+  return netlink::announce_addresses(where, index, mac, addresses);
 }
 
 Result<> RealKernel::tun_available() {

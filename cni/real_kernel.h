@@ -12,8 +12,8 @@ class RealKernel final : public Kernel {
   Result<netlink::Namespace> open_namespace(const std::string& path) override;
   Result<std::unique_ptr<netlink::Netlink>> netlink(const netlink::Namespace& where) override;
   Result<> create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) override;
-  Result<> announce_address(const netlink::Namespace& where, int index, const MacAddress& mac,
-                            const IpAddress& address) override;
+  Result<> announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
+                              std::span<const IpAddress> addresses) override;
   Result<> tun_available() override;
   Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) override;
   Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) override;

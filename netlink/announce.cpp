@@ -97,27 +97,30 @@ AdvertisementFrame neighbour_advertisement(const MacAddress& mac, const IpAddres
 }
 
 template <class Frame>
-Result<> send_frame(int index, const Frame& frame, const std::string& what) {
-  const Fd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
-  if (!socket) return fail(kernel_error("cannot open a packet socket to " + what, errno));
+Result<> send_frame(const Fd& socket, int index, const Frame& frame) {
   sockaddr_ll to{};
   to.sll_family = AF_PACKET;
   to.sll_ifindex = index;
   const auto sent =
       ::sendto(socket.get(), &frame, sizeof frame, 0, reinterpret_cast<const sockaddr*>(&to), sizeof to);
-  if (sent != static_cast<ssize_t>(sizeof frame)) return fail(kernel_error("cannot " + what, errno));
-  return {};
+  if (sent == static_cast<ssize_t>(sizeof frame)) return {};
+  return fail(
+      kernel_error("cannot announce an address on the link with index " + std::to_string(index), errno));
 }
 
 }  // namespace
 
-Result<> announce_address(const Namespace& network_namespace, int index, const MacAddress& mac,
-                          const IpAddress& address) {
-  const std::string what =
-      "announce " + address.to_string() + " on the link with index " + std::to_string(index);
-  return network_namespace.run<void>([&] {
-    return address.v6 ? send_frame(index, neighbour_advertisement(mac, address), what)
-                      : send_frame(index, arp_announcement(mac, address), what);
+Result<> announce_addresses(const Namespace& network_namespace, int index, const MacAddress& mac,
+                            std::span<const IpAddress> addresses) {
+  return network_namespace.run<void>([&]() -> Result<> {
+    // One for all: closing a packet socket takes the kernel some ten milliseconds.
+    const Fd socket(::socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0));
+    if (!socket) return fail(kernel_error("cannot open a packet socket", errno));
+    for (const IpAddress& address : addresses) {
+      VMLANE_TRY(address.v6 ? send_frame(socket, index, neighbour_advertisement(mac, address))
+                            : send_frame(socket, index, arp_announcement(mac, address)));
+    }
+    return {};
   });
 }
 

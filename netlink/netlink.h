@@ -181,10 +181,10 @@ struct TapInfo {
 // Code::kNotFound when the link is no tap or is gone.
 Result<TapInfo> tap_info(const Namespace& network_namespace, const std::string& name);
 
-// Writes net.ipv6.conf.<link>.<key> (or ipv4) in a namespace: sysctls have no netlink form. `family` is
-// "ipv4" or "ipv6". A kernel without IPv6 has no such file, nor has a link whose MTU is too small for it;
-// that is success for ipv6, since there is nothing to switch off. Code::kNotFound when the link or the key
-// does not exist.
+// Writes, unless it is there already, net.ipv6.conf.<link>.<key> (or ipv4) in a namespace: sysctls have no
+// netlink form. `family` is "ipv4" or "ipv6". A kernel without IPv6 has no such file, nor has a link whose
+// MTU is too small for it; that is success for ipv6, since there is nothing to switch off. Code::kNotFound
+// when the link or the key does not exist.
 Result<> write_link_sysctl(const Namespace& network_namespace, const std::string& family,
                            const std::string& link, const std::string& key, const std::string& value);
 // The value without its newline; none when the link or the key does not exist.

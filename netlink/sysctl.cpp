@@ -23,6 +23,13 @@ bool link_without_ipv6(const std::string& link) {
   return ::access(directory("ipv6").c_str(), F_OK) != 0 && ::access(directory("ipv4").c_str(), F_OK) == 0;
 }
 
+Result<std::optional<std::string>> read_value(const std::string& family, const std::string& link,
+                                              const std::string& key) {
+  VMLANE_ASSIGN(auto value, read_file(sysctl_path(family, link, key)));
+  if (value && value->ends_with('\n')) value->pop_back();
+  return value;
+}
+
 Result<> write_value(const std::string& path, const std::string& value) {
   const Fd file(::open(path.c_str(), O_WRONLY | O_CLOEXEC));
   if (!file) {
@@ -42,6 +49,9 @@ Result<> write_link_sysctl(const Namespace& network_namespace, const std::string
                            const std::string& link, const std::string& key, const std::string& value) {
   return network_namespace.run<void>([&]() -> Result<> {
     if (family == "ipv6" && link_without_ipv6(link)) return {};
+    // Writing the same again may cost as much as writing another.
+    const auto present = read_value(family, link, key);
+    if (present && *present == value) return {};
     return write_value(sysctl_path(family, link, key), value);
   });
 }
@@ -49,11 +59,7 @@ Result<> write_link_sysctl(const Namespace& network_namespace, const std::string
 Result<std::optional<std::string>> read_link_sysctl(const Namespace& network_namespace,
                                                     const std::string& family, const std::string& link,
                                                     const std::string& key) {
-  return network_namespace.run<std::optional<std::string>>([&]() -> Result<std::optional<std::string>> {
-    VMLANE_ASSIGN(auto value, read_file(sysctl_path(family, link, key)));
-    if (value && value->ends_with('\n')) value->pop_back();
-    return value;
-  });
+  return network_namespace.run<std::optional<std::string>>([&] { return read_value(family, link, key); });
 }
 
 }  // namespace vmlane::netlink

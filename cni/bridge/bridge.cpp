@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cni/sysctl.h"
 #include "core/files.h"
 
 namespace vmlane::cni {
@@ -28,7 +29,7 @@ Result<> make_bridge(Attachment& attachment, netlink::Netlink& host, const Bridg
 
 // Forwarding for what arrives on our own gateway. The node-wide switch is the administrator's.
 Result<> forward_from(const Node& node, const netlink::Namespace& host, const std::string& bridge, bool v6) {
-  return node.kernel.write_link_sysctl(host, v6 ? "ipv6" : "ipv4", bridge, "forwarding", "1");
+  return set_link_sysctl(node, host, {v6 ? "ipv6" : "ipv4", bridge, "forwarding", "1"});
 }
 
 IpAddress first_host(const IpPrefix& prefix) {

@@ -5,6 +5,7 @@
 
 #include "cni/bridge/bridge.h"
 #include "cni/ipam.h"
+#include "cni/sysctl.h"
 #include "core/names.h"
 
 namespace vmlane::cni {
@@ -159,7 +160,7 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
                                          [&] { return host.change_link(link->index, identity); }));
   // A bridge port is no end point: an address of its own would make the node reachable for the guest.
   VMLANE_TRY(attachment.transaction.step("keep the host link without IPv6", [&] {
-    return node.kernel.write_link_sysctl(attachment.host, "ipv6", host_link, "disable_ipv6", "1");
+    return set_link_sysctl(node, attachment.host, {"ipv6", host_link, "disable_ipv6", "1"});
   }));
   VMLANE_TRY(attachment.transaction.step("put the host link into the bridge", [&] {
     return host.change_link(link->index, {.master = bridge.index});

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <thread>
+#include <vector>
 
 #include "cni/pod_link.h"
 
@@ -31,11 +32,10 @@ void announce(const Attachment& attachment, const netlink::Link& pod_link, const
   const auto port =
       host ? (*host)->find_link(attachment.record.handles.value("host_link", "")) : fail(host.error());
   if (port && *port) await_forwarding(**host, (*port)->index);
-  for (const ResultIp& ip : result.ips) {
-    const auto told =
-        node.kernel.announce_address(attachment.pod, pod_link.index, pod_link.mac, ip.address.address);
-    if (!told) node.log.warning("address is not announced", {{"error", told.error().text()}});
-  }
+  std::vector<IpAddress> addresses;
+  for (const ResultIp& ip : result.ips) addresses.push_back(ip.address.address);
+  const auto told = node.kernel.announce_addresses(attachment.pod, pod_link.index, pod_link.mac, addresses);
+  if (!told) node.log.warning("addresses are not announced", {{"error", told.error().text()}});
 }
 
 }  // namespace
