@@ -16,11 +16,11 @@ namespace vmlane {
 // dies.
 class ObjectLock {
  public:
-  // Waits up to `timeout`; then Code::kTryAgain naming the object. `kind` is a word of ours ("bridge"),
-  // `name` may be any text.
+  // Waits up to `timeout`, which by default leaves a runtime that gives a sandbox four minutes time to undo;
+  // then Code::kTryAgain naming the object. `kind` is a word of ours ("bridge"), `name` may be any text.
   static Result<ObjectLock> acquire(const std::filesystem::path& directory, std::string_view kind,
                                     std::string_view name,
-                                    std::chrono::milliseconds timeout = std::chrono::seconds(30));
+                                    std::chrono::milliseconds timeout = std::chrono::seconds(90));
 
  private:
   explicit ObjectLock(Fd fd) : fd_(std::move(fd)) {}

@@ -7,6 +7,7 @@
 
 #include "core/files.h"
 #include "netlink/netlink.h"
+#include "netlink/paced_write.h"
 
 namespace vmlane::netlink {
 namespace {
@@ -37,7 +38,7 @@ Result<> write_value(const std::string& path, const std::string& value) {
     if (errno == ENOENT) error.code = Code::kNotFound;
     return fail(std::move(error));
   }
-  if (::write(file.get(), value.data(), value.size()) < 0) {
+  if (paced_write(file.get(), value) < 0) {
     return fail(kernel_error("cannot write \"" + value + "\" to " + path, errno));
   }
   return {};

@@ -158,10 +158,6 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
                                      .no_ipv6_address_generation = true};
   VMLANE_TRY(attachment.transaction.step("name the owner of the host link",
                                          [&] { return host.change_link(link->index, identity); }));
-  // A bridge port is no end point: an address of its own would make the node reachable for the guest.
-  VMLANE_TRY(attachment.transaction.step("keep the host link without IPv6", [&] {
-    return set_link_sysctl(node, attachment.host, {"ipv6", host_link, "disable_ipv6", "1"});
-  }));
   VMLANE_TRY(attachment.transaction.step("put the host link into the bridge", [&] {
     return host.change_link(link->index, {.master = bridge.index});
   }));
@@ -209,6 +205,12 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
   VMLANE_ASSIGN(const std::string host_name, make_pair(attachment, *host, mtu, mac));
   VMLANE_ASSIGN(const netlink::Link host_link, add_port(attachment, *host, bridge, host_name));
   lock.reset();
+
+  // A bridge port is no end point: an address of its own would make the node reachable for the guest. It is
+  // still down. Writing the switch can take long on a busy node, so not under the bridge's lock.
+  VMLANE_TRY(attachment.transaction.step("keep the host link without IPv6", [&] {
+    return set_link_sysctl(node, attachment.host, {"ipv6", host_name, "disable_ipv6", "1"});
+  }));
 
   if (config_.is_default_gateway) add_default_routes(result);
   VMLANE_ASSIGN(const auto pod_link, pod->find_link(record.key.ifname));
