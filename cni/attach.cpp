@@ -20,25 +20,18 @@ Result<> refuse_own_namespace(const Request& request, const netlink::Namespace& 
               "a pod with host network gets no interface; nothing was changed");
 }
 
-Result<bool> is_same_namespace(const netlink::Namespace& pod, const NamespaceIdentity& recorded) {
-  VMLANE_ASSIGN(const NamespaceIdentity now, pod.identity());
-  return now.device == recorded.device && now.inode == recorded.inode &&
-         (!now.cookie || !recorded.cookie || now.cookie == recorded.cookie);
-}
-
 // What stands in the way of a fresh start: an attachment in use is a conflict, leftovers are removed.
 Result<> clear_the_way(const Session& session, const Lane& lane, const Request& request,
                        const netlink::Namespace& pod, netlink::Netlink& links) {
-  const std::string id = request.key.id();
-  auto existing = session.store.read(id);
+  auto existing = session.store.read(request.key.id());
   if (!existing) {
-    // Nothing can be learned from it. Links of the attachment that are still there are found below by name.
     session.log.warning("unusable record is replaced", {{"error", existing.error().text()}});
-    return {};
+    return reclaim_by_names(session, lane, request);
   }
   if (!*existing) return {};
   const AttachmentRecord& record = **existing;
-  VMLANE_ASSIGN(const bool same_pod, is_same_namespace(pod, record.netns));
+  VMLANE_ASSIGN(const NamespaceIdentity now, pod.identity());
+  const bool same_pod = same_namespace(now, record.netns);
   VMLANE_ASSIGN(const auto link, links.find_link(request.key.ifname));
   if (record.state == RecordState::kDone && record.boot_id == session.node.boot_id && same_pod && link) {
     return fail(Code::kConflict,
@@ -123,10 +116,10 @@ Result<CniResult> attach(const Session& session, Lane& lane, const Request& requ
     VMLANE_TRY(transaction.step(
         "take addresses from IPAM",
         [&]() -> Result<> {
-          VMLANE_ASSIGN(addresses, ipam.add(session.config, caller));
+          VMLANE_ASSIGN(addresses, ipam.add(caller));
           return {};
         },
-        [&session, ipam, caller] { return ipam.del(session.config, caller); }));
+        [&session, ipam, caller] { return ipam.del(caller); }));
   }
   Attachment attachment{node, request, nic, host, pod, transaction, record, addresses};
   VMLANE_ASSIGN(CniResult result, lane.apply(attachment));
@@ -153,8 +146,8 @@ Result<> check_attachment(const Session& session, Lane& lane, const Request& req
   }
   VMLANE_ASSIGN(const auto host, node.kernel.host_namespace());
   VMLANE_ASSIGN(const auto pod, node.kernel.open_namespace(request.netns));
-  VMLANE_ASSIGN(const bool same, is_same_namespace(pod, record->netns));
-  if (!same)
+  VMLANE_ASSIGN(const NamespaceIdentity now, pod.identity());
+  if (!same_namespace(now, record->netns))
     return fail(Code::kChanged, "CNI_NETNS " + request.netns + " is not the namespace that ADD set up");
   VMLANE_TRY(lane.check(Inspection{node, request, host, pod, *record}));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(record->netconf));
@@ -162,7 +155,7 @@ Result<> check_attachment(const Session& session, Lane& lane, const Request& req
   auto caller = Ipam::caller_of(*record, session.env);
   caller.cni_path = request.cni_path;
   caller.config = request.config;  // it has the prevResult that the delegate needs
-  return ipam.check(session.config, caller);
+  return ipam.check(caller);
 }
 
 }  // namespace vmlane::cni

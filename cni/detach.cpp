@@ -15,8 +15,7 @@ std::optional<netlink::Namespace> recorded_namespace(const Session& session, con
   auto pod = session.node.kernel.open_namespace(record.netns.path);
   if (!pod) return std::nullopt;
   const auto now = pod->identity();
-  if (!now || now->device != record.netns.device || now->inode != record.netns.inode) return std::nullopt;
-  if (now->cookie && record.netns.cookie && now->cookie != record.netns.cookie) return std::nullopt;
+  if (!now || !same_namespace(*now, record.netns)) return std::nullopt;
   return std::move(*pod);
 }
 
@@ -39,30 +38,10 @@ Result<> release_without_record(const Session& session, const Request& request) 
   const Ipam::Caller caller{request.key,      request.netns,  request.cni_args,
                             request.cni_path, request.config, session.env};
   const auto found = ipam->find(caller);
-  if (found) return ipam->del(session.config, caller);
+  if (found) return ipam->del(caller);
   // An ADD without that program took nothing.
   session.log.warning("nothing to release", {{"error", found.error().text()}});
   return {};
-}
-
-Result<> detach_without_record(const Session& session, const Lane& lane, const Request& request) {
-  VMLANE_ASSIGN(const auto host, session.node.kernel.host_namespace());
-  const auto pod = requested_namespace(session, request, host);
-  Transaction steps(session.log, session.fault);
-  VMLANE_TRY(lane.reclaim(Reclaim{session.node, request.key, nullptr, host, pod ? &*pod : nullptr, steps}));
-  VMLANE_TRY(steps.step("release addresses", [&] { return release_without_record(session, request); }));
-  return steps.step("remove what is in the record's place", [&]() -> Result<> {
-    const auto removed = session.store.remove(request.key.id());
-    if (!removed) session.log.warning("left alone", {{"error", removed.error().text()}});
-    return {};
-  });
-}
-
-Error joined(const std::vector<Error>& errors) {
-  Error all = errors[0];
-  for (std::size_t i = 1; i < errors.size(); i++)
-    all.details += (all.details.empty() ? "" : "; ") + errors[i].text();
-  return all;
 }
 
 }  // namespace
@@ -86,9 +65,22 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
     VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(record.netconf));
     auto caller = Ipam::caller_of(record, session.env);
     if (!cni_path.empty() && cni_path != record.cni_path) caller.cni_path = cni_path + ":" + record.cni_path;
-    VMLANE_TRY(steps.step("release addresses", [&] { return ipam.del(session.config, caller); }));
+    VMLANE_TRY(steps.step("release addresses", [&] { return ipam.del(caller); }));
   }
   return steps.step("remove the record", [&] { return session.store.remove(record.key.id()); });
+}
+
+Result<> reclaim_by_names(const Session& session, const Lane& lane, const Request& request) {
+  VMLANE_ASSIGN(const auto host, session.node.kernel.host_namespace());
+  const auto pod = requested_namespace(session, request, host);
+  Transaction steps(session.log, session.fault);
+  VMLANE_TRY(lane.reclaim(Reclaim{session.node, request.key, nullptr, host, pod ? &*pod : nullptr, steps}));
+  VMLANE_TRY(steps.step("release addresses", [&] { return release_without_record(session, request); }));
+  return steps.step("remove what is in the record's place", [&]() -> Result<> {
+    const auto removed = session.store.remove(request.key.id());
+    if (!removed) session.log.warning("left alone", {{"error", removed.error().text()}});
+    return {};
+  });
 }
 
 Result<> detach(const Session& session, Lane& lane, const Request& request) {
@@ -97,7 +89,7 @@ Result<> detach(const Session& session, Lane& lane, const Request& request) {
   if (record && *record) return reclaim_record(session, lane, std::move(**record), request.cni_path);
   if (!record)
     session.log.warning("record cannot be used, going by names", {{"error", record.error().text()}});
-  return detach_without_record(session, lane, request);
+  return reclaim_by_names(session, lane, request);
 }
 
 Result<> collect_garbage(const Session& session, Lane& lane, const Request& request) {
@@ -129,12 +121,11 @@ Result<> collect_garbage(const Session& session, Lane& lane, const Request& requ
           removed.error().wrap("attachment " + record.key.container_id + "/" + record.key.ifname));
   }
   if (ipam.enabled()) {
-    const auto forwarded = ipam.gc(
-        session.config, {request.key, "", request.cni_args, request.cni_path, request.config, session.env});
+    const auto forwarded =
+        ipam.gc({request.key, "", request.cni_args, request.cni_path, request.config, session.env});
     if (!forwarded) errors.push_back(forwarded.error());
   }
-  if (!errors.empty()) return fail(joined(errors));
-  return {};
+  return joined(errors, "GC of network " + request.key.network);
 }
 
 }  // namespace vmlane::cni

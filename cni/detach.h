@@ -16,6 +16,10 @@ namespace vmlane::cni {
 Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentRecord record,
                         const std::string& cni_path);
 
+// The same without a usable record: links by the owner they carry, addresses by the call's container id and
+// config.
+Result<> reclaim_by_names(const Session& session, const Lane& lane, const Request& request);
+
 // DEL: success for what is gone, half made or never was.
 Result<> detach(const Session& session, Lane& lane, const Request& request);
 

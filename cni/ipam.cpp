@@ -93,23 +93,19 @@ Result<> Ipam::find(const Caller& caller) const {
   return {};
 }
 
-Result<std::string> Ipam::call(const NodeConfig& node, const Caller& caller, std::string_view command) const {
+Result<std::string> Ipam::call(const Caller& caller, std::string_view command) const {
   VMLANE_ASSIGN(const auto plugin, find_plugin(caller.cni_path, type_));
-  Json config = caller.config;
-  if (type_ == "host-local" && !node.ipam_data_dir.empty() && !config["ipam"].contains("dataDir")) {
-    config["ipam"]["dataDir"] = node.ipam_data_dir.string();
-  }
-  auto answer = run_plugin(plugin, environment_of(caller, command), to_text(config), kLimits);
+  auto answer = run_plugin(plugin, environment_of(caller, command), to_text(caller.config), kLimits);
   if (answer || answer.error().code != Code::kIncompatibleVersion) return answer;
   VMLANE_ASSIGN(const Version version, newest_common_version(plugin, caller));
-  return run_plugin(plugin, environment_of(caller, command), to_text(config_in_version(config, version)),
-                    kLimits);
+  return run_plugin(plugin, environment_of(caller, command),
+                    to_text(config_in_version(caller.config, version)), kLimits);
 }
 
-Result<CniResult> Ipam::add(const NodeConfig& node, const Caller& caller) const {
+Result<CniResult> Ipam::add(const Caller& caller) const {
   VMLANE_TRY(find(caller));
   const auto decoded = [&]() -> Result<CniResult> {
-    VMLANE_ASSIGN(const std::string answer, call(node, caller, "ADD"));
+    VMLANE_ASSIGN(const std::string answer, call(caller, "ADD"));
     const std::string what = "result of IPAM plugin " + type_;
     VMLANE_ASSIGN(const Json json, parse_json(answer, what));
     VMLANE_ASSIGN(CniResult result, CniResult::from_json(json, kNewestVersion, what));
@@ -118,37 +114,37 @@ Result<CniResult> Ipam::add(const NodeConfig& node, const Caller& caller) const 
   }();
   // A delegate that took one family and failed at the other, or was killed, may hold addresses. Its own error
   // counts, not this one's.
-  if (!decoded && decoded.error().code != Code::kNotFound) [[maybe_unused]]
-    const auto released = del(node, caller);
+  if (!decoded) [[maybe_unused]]
+    const auto released = del(caller);
   return decoded;
 }
 
-Result<> Ipam::del(const NodeConfig& node, const Caller& caller) const {
-  VMLANE_TRY(call(node, caller, "DEL"));
+Result<> Ipam::del(const Caller& caller) const {
+  VMLANE_TRY(call(caller, "DEL"));
   return {};
 }
 
-Result<> Ipam::check(const NodeConfig& node, const Caller& caller) const {
-  VMLANE_TRY(call(node, caller, "CHECK"));
+Result<> Ipam::check(const Caller& caller) const {
+  VMLANE_TRY(call(caller, "CHECK"));
   return {};
 }
 
-Result<> Ipam::call_if_known(const NodeConfig& node, const Caller& caller, std::string_view command) const {
+Result<> Ipam::call_if_known(const Caller& caller, std::string_view command) const {
   VMLANE_ASSIGN(const auto plugin, find_plugin(caller.cni_path, type_));
   VMLANE_ASSIGN(const Version version, newest_common_version(plugin, caller));
   if (version < kGcSince) return {};
-  VMLANE_TRY(call(node, caller, command));
+  VMLANE_TRY(call(caller, command));
   return {};
 }
 
-Result<> Ipam::gc(const NodeConfig& node, const Caller& caller) const {
-  return call_if_known(node, caller, "GC");
+Result<> Ipam::gc(const Caller& caller) const {
+  return call_if_known(caller, "GC");
 }
 
-Result<> Ipam::status(const NodeConfig& node, const Caller& caller) const {
+Result<> Ipam::status(const Caller& caller) const {
   const auto found = find(caller);
   if (!found) return fail(Code::kNotAvailable, found.error().message, found.error().details);
-  return call_if_known(node, caller, "STATUS");
+  return call_if_known(caller, "STATUS");
 }
 
 }  // namespace vmlane::cni

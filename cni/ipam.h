@@ -40,17 +40,17 @@ class Ipam {
   Result<> find(const Caller& caller) const;
   // Addresses, routes and dns; at least one address. When the delegate fails, what it may have taken is
   // released.
-  Result<CniResult> add(const NodeConfig& node, const Caller& caller) const;
+  Result<CniResult> add(const Caller& caller) const;
   // Success as well when there is nothing to release.
-  Result<> del(const NodeConfig& node, const Caller& caller) const;
-  Result<> check(const NodeConfig& node, const Caller& caller) const;
+  Result<> del(const Caller& caller) const;
+  Result<> check(const Caller& caller) const;
   // Forwarded only to delegates that know CNI 1.1; the others have no such operation.
-  Result<> gc(const NodeConfig& node, const Caller& caller) const;
-  Result<> status(const NodeConfig& node, const Caller& caller) const;
+  Result<> gc(const Caller& caller) const;
+  Result<> status(const Caller& caller) const;
 
  private:
-  Result<std::string> call(const NodeConfig& node, const Caller& caller, std::string_view command) const;
-  Result<> call_if_known(const NodeConfig& node, const Caller& caller, std::string_view command) const;
+  Result<std::string> call(const Caller& caller, std::string_view command) const;
+  Result<> call_if_known(const Caller& caller, std::string_view command) const;
   std::string type_;
 };
 

@@ -16,6 +16,15 @@ Error Error::wrap(std::string outer_message) const {
   return Error{code, std::move(outer_message), {}, std::make_shared<const Error>(*this)};
 }
 
+Result<> joined(const std::vector<Error>& errors, const std::string& what) {
+  if (errors.empty()) return {};
+  if (errors.size() == 1) return fail(errors.front());
+  std::string texts;
+  for (const Error& error : errors) texts += (texts.empty() ? "" : "; ") + error.text();
+  return fail(errors.front().code,
+              what + " failed in " + std::to_string(errors.size()) + " places: " + texts);
+}
+
 namespace {
 Error system_error(Code code, std::string_view message, int err) {
   return Error{code, std::string(message) + ": " + std::strerror(err), {}, nullptr};

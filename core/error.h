@@ -6,6 +6,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace vmlane {
 
@@ -46,13 +47,17 @@ struct Error {
   [[nodiscard]] Error wrap(std::string outer_message) const;
 };
 
+template <class T = void>
+using Result = std::expected<T, Error>;
+
+// Several errors as one: the code of the first, the texts of all; a single one stays as it is. Success when
+// there is none.
+Result<> joined(const std::vector<Error>& errors, const std::string& what);
+
 // "<message>: <strerror(err)>" with Code::kIo.
 Error io_error(std::string_view message, int err);
 // The same with Code::kKernel, for requests about links, addresses, programs ...
 Error kernel_error(std::string_view message, int err);
-
-template <class T = void>
-using Result = std::expected<T, Error>;
 
 inline std::unexpected<Error> fail(Error error) {
   return std::unexpected<Error>(std::move(error));

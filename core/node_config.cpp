@@ -70,7 +70,6 @@ Result<> decode(const Json& json, NodeConfig& config) {
   VMLANE_TRY(read_path(reader, "runDir", config.run_dir));
   VMLANE_TRY(read_path(reader, "bpfDir", config.bpf_dir));
   VMLANE_TRY(read_log_file(reader, config));
-  VMLANE_TRY(read_path(reader, "ipamDataDir", config.ipam_data_dir));
   VMLANE_TRY(read_path(reader, "bootIdFile", config.boot_id_file));
   constexpr std::int64_t kMaxId = 0xfffffffe;  // 2^32-1 means "no change" to chown
   VMLANE_TRY(read_number(reader, "ownerUid", 0, kMaxId, config.owner_uid));

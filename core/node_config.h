@@ -26,7 +26,6 @@ enum class LogFormat { kText, kJson };
 //   vmlaneGid                           group that may read records; absent: root's
 //   logLevel debug|info|warning|error, logFormat text|json, logMaxBytes
 //   objectPaths                         files and directories with NADs, Pods, VMs (vmlane-multus, lab)
-//   ipamDataDir                         host-local's dataDir for configs that name none; absent: its own
 //   bootIdFile                          where this boot's random id stands
 struct NodeConfig {
   std::filesystem::path source;  // the file it was read from, empty for the defaults
@@ -42,7 +41,6 @@ struct NodeConfig {
   std::uint64_t log_max_bytes = std::uint64_t{10}
                                 << 20;  // of one file; with the rotated ones five times this
   std::vector<std::filesystem::path> object_paths;
-  std::filesystem::path ipam_data_dir;
   std::filesystem::path boot_id_file = "/proc/sys/kernel/random/boot_id";
 
   std::filesystem::path attachments_dir() const { return state_dir / "attachments"; }

@@ -69,6 +69,11 @@ std::string AttachmentKey::id() const {
   return names::attachment_id(network, container_id, ifname);
 }
 
+bool same_namespace(const NamespaceIdentity& a, const NamespaceIdentity& b) {
+  const bool cookies_agree = !a.cookie || !b.cookie || a.cookie == b.cookie;
+  return a.device == b.device && a.inode == b.inode && cookies_agree;
+}
+
 std::string_view to_string(RecordState state) {
   return kStateNames[static_cast<std::size_t>(state)];
 }

@@ -35,6 +35,9 @@ struct NamespaceIdentity {
   std::optional<std::uint64_t> cookie;  // SO_NETNS_COOKIE, unique within a boot
 };
 
+// Whether both are the same namespace, as far as both know.
+bool same_namespace(const NamespaceIdentity& a, const NamespaceIdentity& b);
+
 // The attachment record, `<stateDir>/attachments/<id>.json`: written before the kernel is touched (intent),
 // after (done), and at the start of DEL (deleting). Only CNI plugins write it; daemons watch the directory.
 struct AttachmentRecord {

@@ -86,13 +86,4 @@ Result<> status_chain(const ChainContext& context, const AttachmentState& attach
   return {};
 }
 
-Result<> joined(const std::vector<Error>& errors, const std::string& what) {
-  if (errors.empty()) return {};
-  if (errors.size() == 1) return fail(errors.front());
-  std::string texts;
-  for (const Error& error : errors) texts += (texts.empty() ? "" : "; ") + error.text();
-  return fail(errors.front().code,
-              what + " failed in " + std::to_string(errors.size()) + " places: " + texts);
-}
-
 }  // namespace vmlane::multus

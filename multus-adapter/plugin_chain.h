@@ -35,7 +35,4 @@ Result<> gc_chain(const ChainContext& context, const AttachmentState& attachment
 // STATUS in order.
 Result<> status_chain(const ChainContext& context, const AttachmentState& attachment);
 
-// Several errors as one: the code of the first, the texts of all. Success when there is none.
-Result<> joined(const std::vector<Error>& errors, const std::string& what);
-
 }  // namespace vmlane::multus

@@ -255,12 +255,6 @@ Result<> PodRunner::status(const ObjectStore& objects, const Environment& env) {
   return {};
 }
 
-Result<std::vector<Attachment>> PodRunner::attachments(const std::string& container_id) const {
-  VMLANE_ASSIGN(const auto state, store_.read(container_id));
-  if (!state) return std::vector<Attachment>();
-  return attachments_of(*state);
-}
-
 Result<std::unique_ptr<netlink::Netlink>> open_pod_netlink(const std::string& netns) {
   VMLANE_ASSIGN(const auto own, netlink::Namespace::current());
   VMLANE_ASSIGN(const auto pod, netlink::Namespace::open(netns));

@@ -94,8 +94,6 @@ class PodRunner {
   // Whether ADD could work for the default network: its object, its plugins, and what those say.
   // Code::kNotAvailable.
   Result<> status(const ObjectStore& objects, const Environment& env);
-  // Attachments of a sandbox as the state has them; empty without state.
-  Result<std::vector<Attachment>> attachments(const std::string& container_id) const;
 
  private:
   Result<PodState> prepare(const Pod& pod, const Sandbox& sandbox,

@@ -98,6 +98,15 @@ TEST_P(AddTest, TwoInterfacesOfOneContainerAreTwoAttachments) {
   EXPECT_SNAP_CLEAN(before, snapshot());
 }
 
+TEST_P(AddTest, RecordThatCannotBeReadIsReplacedWithAllThatItsAddMade) {
+  ASSERT_CNI_OK(run_call(add_call(config())));
+  spit(record_file(id_of()), "{ cut");
+  ASSERT_CNI_OK(run_call(add_call(config())));
+  EXPECT_EQ(ports_of("br1").size(), 1U);
+  EXPECT_EQ(reserved_addresses().size(), 1U);
+  EXPECT_EQ(Json::parse(slurp(record_file(id_of())))["state"], "done");
+}
+
 TEST_P(AddTest, RecordOfAnEarlierBootIsReplacedAndItsAddressComesBack) {
   const std::string boot_id_file = (directory() / "boot_id").string();
   spit(boot_id_file, "11111111-1111-1111-1111-111111111111\n");

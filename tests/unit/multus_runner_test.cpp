@@ -305,10 +305,10 @@ TEST_F(RunnerTest, F023DelGoesOnAndKeepsExactlyWhatFailed) {
   ASSERT_FALSE(first);
   EXPECT_NE(first.error().text().find("blue/b"), std::string::npos);
   EXPECT_EQ(exec_.log.size(), 6U);
-  const auto left = runner().attachments("c1");
-  ASSERT_TRUE(left);
-  ASSERT_EQ(left->size(), 1U);
-  EXPECT_EQ((*left)[0].nad, "blue/b");
+  const auto left = PodStateStore(config_).read("c1");
+  ASSERT_TRUE(left && *left);
+  ASSERT_EQ((*left)->attachments.size(), 1U);
+  EXPECT_EQ((*left)->attachments[0].nad, "blue/b");
   exec_.failures.clear();
   exec_.log.clear();
   EXPECT_TRUE(runner().del(sandbox()));
