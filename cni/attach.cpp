@@ -119,7 +119,7 @@ Result<CniResult> attach(const Session& session, Lane& lane, const Request& requ
           VMLANE_ASSIGN(addresses, ipam.add(caller));
           return {};
         },
-        [&session, ipam, caller] { return ipam.del(caller); }));
+        [ipam, caller] { return ipam.del(caller); }));
   }
   Attachment attachment{node, request, nic, host, pod, transaction, record, addresses};
   VMLANE_ASSIGN(CniResult result, lane.apply(attachment));

@@ -57,13 +57,15 @@ std::function<Result<T>(const Request&)> operation(Lane& lane, Kernel& kernel,
 }  // namespace
 
 int run_lane(const Invocation& invocation, Lane& lane, Kernel& kernel) {
-  return run(invocation, Plugin{.name = lane.type(),
-                                .about = lane.about(),
-                                .add = operation<CniResult>(lane, kernel, attach),
-                                .del = operation<void>(lane, kernel, detach),
-                                .check = operation<void>(lane, kernel, check_attachment),
-                                .gc = operation<void>(lane, kernel, collect_garbage),
-                                .status = operation<void>(lane, kernel, report_status)});
+  Plugin plugin;
+  plugin.name = lane.type();
+  plugin.about = lane.about();
+  plugin.add = operation<CniResult>(lane, kernel, attach);
+  plugin.del = operation<void>(lane, kernel, detach);
+  plugin.check = operation<void>(lane, kernel, check_attachment);
+  plugin.gc = operation<void>(lane, kernel, collect_garbage);
+  plugin.status = operation<void>(lane, kernel, report_status);
+  return run(invocation, plugin);
 }
 
 }  // namespace vmlane::cni
