@@ -7,6 +7,9 @@
 #include "cli/attachments.h"
 #include "cli/lab/lab.h"
 #include "cli/lab_options.h"
+#include "cni/leftovers.h"
+#include "cni/real_kernel.h"
+#include "core/boot_id.h"
 
 namespace vmlane::cli {
 namespace {
@@ -17,6 +20,7 @@ struct AttachmentArguments {
   LabDirectory directory;
   std::string id;
   std::string ifname;
+  bool dry_run = false;
 };
 
 constexpr std::string_view kExamples =
@@ -24,9 +28,10 @@ constexpr std::string_view kExamples =
     "  vmlanectl attachment ls\n"
     "  vmlanectl attachment ls --lab -o json\n"
     "  vmlanectl attachment show 3f2a -o yaml\n"
-    "  vmlanectl attachment show 0123abcd...(container id) eth0";
+    "  vmlanectl attachment show 0123abcd...(container id) eth0\n"
+    "  vmlanectl attachment sweep --dry-run";
 
-Result<RecordStore::Listing> read_records(const AttachmentArguments& arguments, const Context& context) {
+Result<NodeConfig> read_node_config(const AttachmentArguments& arguments, const Context& context) {
   Invocation invocation = context.invocation;
   if (arguments.lab) {
     const lab::LabPaths paths = arguments.directory.paths();
@@ -35,7 +40,11 @@ Result<RecordStore::Listing> read_records(const AttachmentArguments& arguments, 
   } else if (!arguments.config.empty()) {
     invocation.env["VMLANE_CONFIG"] = arguments.config;
   }
-  VMLANE_ASSIGN(const NodeConfig config, load_node_config(invocation));
+  return load_node_config(invocation);
+}
+
+Result<RecordStore::Listing> read_records(const AttachmentArguments& arguments, const Context& context) {
+  VMLANE_ASSIGN(const NodeConfig config, read_node_config(arguments, context));
   return RecordStore(config).list();
 }
 
@@ -78,6 +87,59 @@ int show_attachment(const AttachmentArguments& arguments, const Context& context
   return 0;
 }
 
+// Why an attachment is dead; empty for a living one.
+Result<std::string> cause_of_death(const cni::Node& node, const AttachmentRecord& record) {
+  if (record.boot_id != node.boot_id) return std::string("earlier boot");
+  VMLANE_ASSIGN(const bool gone, cni::sandbox_is_gone(node, record));
+  return std::string(gone ? "sandbox gone" : "");
+}
+
+// One row for each dead attachment.
+Result<Json> sweep(const AttachmentArguments& arguments, const Context& context) {
+  VMLANE_ASSIGN(const NodeConfig config, read_node_config(arguments, context));
+  VMLANE_ASSIGN(const auto listing, RecordStore(config).list());
+  const Log log(config, "vmlanectl", {{"op", "sweep"}});
+  cni::RealKernel kernel;
+  VMLANE_ASSIGN(std::string boot_id, read_boot_id(config.boot_id_file));
+  const cni::Node node{config, log, kernel, std::move(boot_id)};
+  Environment env = context.invocation.env;
+  if (!config.source.empty()) env["VMLANE_CONFIG"] = config.source.string();
+  Json rows = Json::array();
+  for (const AttachmentRecord& record : listing.records) {
+    VMLANE_ASSIGN(const std::string cause, cause_of_death(node, record));
+    if (cause.empty()) continue;
+    Json row = attachment_summary(record);
+    row["cause"] = cause;
+    const auto removed = arguments.dry_run ? Result<>() : cni::delete_by_plugin(env, record);
+    row["outcome"] = arguments.dry_run ? "would be removed" : (removed ? "removed" : "failed");
+    if (!removed) row["error"] = removed.error().text();
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+int sweep_attachments(const AttachmentArguments& arguments, const Context& context) {
+  const auto rows = sweep(arguments, context);
+  if (!rows) return context.failed(rows.error());
+  context.out() << render_rows(context.format,
+                               {{"ID", "/id"},
+                                {"LANE", "/lane"},
+                                {"NETWORK", "/network"},
+                                {"POD", "/pod"},
+                                {"IFNAME", "/ifname"},
+                                {"CAUSE", "/cause"},
+                                {"OUTCOME", "/outcome"}},
+                               *rows);
+  int status = 0;
+  for (const Json& row : *rows) {
+    if (!row.contains("error")) continue;
+    context.err() << "vmlanectl: attachment " << row.value("id", "") << ": " << row.value("error", "")
+                  << std::endl;
+    status = kFailed;
+  }
+  return status;
+}
+
 void add_source_options(CLI::App& command, AttachmentArguments& arguments) {
   auto* config = command
                      .add_option("--config", arguments.config,
@@ -100,6 +162,15 @@ void add_attachment_commands(CLI::App& app, Context& context) {
   add_output_option(*list, context);
   list->callback([arguments, &context] {
     context.run = [=, &context] { return list_attachments(*arguments, context); };
+  });
+
+  CLI::App* swept = group->add_subcommand(
+      "sweep", "Remove the attachments whose sandbox is gone: the DEL that a runtime did not send");
+  swept->add_flag("--dry-run", arguments->dry_run, "only say what would be removed");
+  add_source_options(*swept, *arguments);
+  add_output_option(*swept, context);
+  swept->callback([arguments, &context] {
+    context.run = [=, &context] { return sweep_attachments(*arguments, context); };
   });
 
   CLI::App* show = group->add_subcommand("show", "Show one attachment with all that is known of it");

@@ -1,26 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/attachments.h"
 
-#include <string_view>
-
 namespace vmlane::cli {
 namespace {
 
-// The value of a key in CNI_ARGS ("K=V;K=V"), empty when it is not there.
-std::string cni_argument(std::string_view arguments, std::string_view key) {
-  while (!arguments.empty()) {
-    const auto end = std::min(arguments.find(';'), arguments.size());
-    const std::string_view pair = arguments.substr(0, end);
-    if (pair.size() > key.size() && pair.starts_with(key) && pair[key.size()] == '=')
-      return std::string(pair.substr(key.size() + 1));
-    arguments.remove_prefix(std::min(end + 1, arguments.size()));
-  }
-  return {};
-}
-
 std::string pod_of(const AttachmentRecord& record) {
-  const std::string name = cni_argument(record.cni_args, "K8S_POD_NAME");
-  return name.empty() ? name : cni_argument(record.cni_args, "K8S_POD_NAMESPACE") + "/" + name;
+  return record.pod.name.empty() ? std::string() : record.pod.ns + "/" + record.pod.name;
 }
 
 }  // namespace

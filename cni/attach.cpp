@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cni/attach.h"
 
+#include "cni/acquire.h"
 #include "cni/detach.h"
 #include "cni/ipam.h"
+#include "cni/leftovers.h"
+#include "cni/pod_identity.h"
 #include "core/clock.h"
 
 namespace vmlane::cni {
@@ -56,7 +59,8 @@ Result<> refuse_taken_names(const Lane& lane, const Request& request, netlink::N
 }
 
 Result<AttachmentRecord> new_record(const Session& session, const Lane& lane, const Request& request,
-                                    const NicRequest& nic, const netlink::Namespace& pod, const Ipam& ipam) {
+                                    const NicRequest& nic, const netlink::Namespace& pod, const Ipam& ipam,
+                                    PodIdentity identity) {
   AttachmentRecord record;
   record.key = request.key;
   record.plugin = lane.type();
@@ -65,6 +69,8 @@ Result<AttachmentRecord> new_record(const Session& session, const Lane& lane, co
   record.cni_path = request.cni_path;
   VMLANE_ASSIGN(record.netns, pod.identity());
   record.boot_id = session.node.boot_id;
+  record.pod = std::move(identity);
+  VMLANE_ASSIGN(record.network_id, network_id(session.config, lane.segment()));
   record.nad = nic.nad;
   record.ipam = ipam.enabled();
   record.created = utc_now();
@@ -100,27 +106,17 @@ Result<CniResult> attach(const Session& session, Lane& lane, const Request& requ
   VMLANE_ASSIGN(const auto host, node.kernel.host_namespace());
   VMLANE_ASSIGN(const auto pod, node.kernel.open_namespace(request.netns));
   VMLANE_TRY(refuse_own_namespace(request, host, pod));
+  VMLANE_ASSIGN(PodIdentity identity, identify_pod(request, session.config, session.log));
+  VMLANE_TRY(reclaim_earlier_boots(session, lane, request.cni_path));
   VMLANE_ASSIGN(const auto lock, session.lock(request.key.id()));
   VMLANE_ASSIGN(const auto pod_links, node.kernel.netlink(pod));
   VMLANE_TRY(clear_the_way(session, lane, request, pod, *pod_links));
   VMLANE_TRY(refuse_taken_names(lane, request, *pod_links));
 
-  VMLANE_ASSIGN(AttachmentRecord record, new_record(session, lane, request, nic, pod, ipam));
+  VMLANE_ASSIGN(AttachmentRecord record,
+                new_record(session, lane, request, nic, pod, ipam, std::move(identity)));
   Transaction transaction(session.log, session.fault);
-  VMLANE_TRY(transaction.step(
-      "record the intent", [&] { return session.store.write(record); },
-      [&] { return session.store.remove(record.key.id()); }));
-  CniResult addresses;
-  if (ipam.enabled()) {
-    const auto caller = Ipam::caller_of(record, session.env);
-    VMLANE_TRY(transaction.step(
-        "take addresses from IPAM",
-        [&]() -> Result<> {
-          VMLANE_ASSIGN(addresses, ipam.add(caller));
-          return {};
-        },
-        [ipam, caller] { return ipam.del(caller); }));
-  }
+  VMLANE_ASSIGN(const CniResult addresses, acquire(session, lane, nic, ipam, record, transaction));
   Attachment attachment{node, request, nic, host, pod, transaction, record, addresses};
   VMLANE_ASSIGN(CniResult result, lane.apply(attachment));
   result.dns = nic.dns.empty() ? addresses.dns : nic.dns;
@@ -147,7 +143,7 @@ Result<> check_attachment(const Session& session, Lane& lane, const Request& req
   VMLANE_ASSIGN(const auto host, node.kernel.host_namespace());
   VMLANE_ASSIGN(const auto pod, node.kernel.open_namespace(request.netns));
   VMLANE_ASSIGN(const NamespaceIdentity now, pod.identity());
-  if (!same_namespace(now, record->netns))
+  if (record->boot_id != node.boot_id || !same_namespace(now, record->netns))
     return fail(Code::kChanged, "CNI_NETNS " + request.netns + " is not the namespace that ADD set up");
   VMLANE_TRY(lane.check(Inspection{node, request, host, pod, *record}));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(record->netconf));

@@ -2,8 +2,10 @@
 #include "cni/detach.h"
 
 #include <algorithm>
+#include <set>
 
 #include "cni/ipam.h"
+#include "cni/mac_claim.h"
 #include "core/clock.h"
 
 namespace vmlane::cni {
@@ -12,6 +14,8 @@ namespace {
 // The pod's namespace when it is there and is the one that ADD saw; otherwise its inside is not touched: the
 // path may lead to somebody else by now.
 std::optional<netlink::Namespace> recorded_namespace(const Session& session, const AttachmentRecord& record) {
+  // Inodes and cookies count anew in each boot.
+  if (record.boot_id != session.node.boot_id) return std::nullopt;
   auto pod = session.node.kernel.open_namespace(record.netns.path);
   if (!pod) return std::nullopt;
   const auto now = pod->identity();
@@ -44,6 +48,53 @@ Result<> release_without_record(const Session& session, const Request& request) 
   return {};
 }
 
+// Who gets the MAC of a migration's target that is taken down: the attachment it took it from, if that is
+// still there.
+Result<std::string> heir_of(const Session& session, const AttachmentRecord& record) {
+  if (record.pod.migration.empty()) return std::string();
+  VMLANE_ASSIGN(const auto listing, session.store.list());
+  for (const AttachmentRecord& other : listing.records) {
+    if (other.key.id() != record.key.id() && other.mac == record.mac && other.network_id == record.network_id)
+      return other.key.id();
+  }
+  return std::string();
+}
+
+Result<> release_mac(const Session& session, const AttachmentRecord& record) {
+  if (!record.mac || !record.network_id) return {};
+  const auto mac = MacAddress::parse(*record.mac);
+  if (!mac) return {};
+  VMLANE_ASSIGN(const std::string heir, heir_of(session, record));
+  return MacClaims(session.config, *record.network_id).release(*mac, record.key.id(), heir);
+}
+
+// The config of a GC call for the IPAM plugin. Attachments that came to be after the runtime made its list
+// are not in it; to a plugin that takes the list for all there is their addresses would look dead.
+Result<Json> gc_config(const Session& session, const Request& request,
+                       const std::vector<AttachmentKey>& valid) {
+  VMLANE_ASSIGN(const auto listing, session.store.list());
+  std::set<std::pair<std::string, std::string>> living;
+  for (const AttachmentKey& key : valid) living.emplace(key.container_id, key.ifname);
+  for (const AttachmentRecord& record : listing.records) {
+    if (record.key.network == request.key.network) living.emplace(record.key.container_id, record.key.ifname);
+  }
+  Json list = Json::array();
+  for (const auto& [container, ifname] : living)
+    list.push_back({{"containerID", container}, {"ifname", ifname}});
+  Json config = request.config;
+  config["cni.dev/valid-attachments"] = list;
+  config["cni.dev/attachments"] = list;
+  return config;
+}
+
+// No ADD of this network may take an address between the list and the IPAM plugin's work.
+Result<> collect_addresses(const Session& session, const Ipam& ipam, const Request& request,
+                           const std::vector<AttachmentKey>& valid) {
+  VMLANE_ASSIGN(const auto lock, session.lock_network(request.key.network, ObjectLock::Mode::kExclusive));
+  VMLANE_ASSIGN(const Json config, gc_config(session, request, valid));
+  return ipam.gc({request.key, "", request.cni_args, request.cni_path, config, session.env});
+}
+
 }  // namespace
 
 Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentRecord record,
@@ -67,6 +118,7 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
     if (!cni_path.empty() && cni_path != record.cni_path) caller.cni_path = cni_path + ":" + record.cni_path;
     VMLANE_TRY(steps.step("release addresses", [&] { return ipam.del(caller); }));
   }
+  VMLANE_TRY(steps.step("give the MAC back", [&] { return release_mac(session, record); }));
   return steps.step("remove the record", [&] { return session.store.remove(record.key.id()); });
 }
 
@@ -76,6 +128,8 @@ Result<> reclaim_by_names(const Session& session, const Lane& lane, const Reques
   Transaction steps(session.log, session.fault);
   VMLANE_TRY(lane.reclaim(Reclaim{session.node, request.key, nullptr, host, pod ? &*pod : nullptr, steps}));
   VMLANE_TRY(steps.step("release addresses", [&] { return release_without_record(session, request); }));
+  VMLANE_TRY(
+      steps.step("give MACs back", [&] { return release_all_macs(session.config, request.key.id()); }));
   return steps.step("remove what is in the record's place", [&]() -> Result<> {
     const auto removed = session.store.remove(request.key.id());
     if (!removed) session.log.warning("left alone", {{"error", removed.error().text()}});
@@ -86,10 +140,12 @@ Result<> reclaim_by_names(const Session& session, const Lane& lane, const Reques
 Result<> detach(const Session& session, Lane& lane, const Request& request) {
   VMLANE_ASSIGN(const auto lock, session.lock(request.key.id()));
   auto record = session.store.read(request.key.id());
-  if (record && *record) return reclaim_record(session, lane, std::move(**record), request.cni_path);
   if (!record)
     session.log.warning("record cannot be used, going by names", {{"error", record.error().text()}});
-  return reclaim_by_names(session, lane, request);
+  VMLANE_TRY(record && *record ? reclaim_record(session, lane, std::move(**record), request.cni_path)
+                               : reclaim_by_names(session, lane, request));
+  lock.retire();
+  return {};
 }
 
 Result<> collect_garbage(const Session& session, Lane& lane, const Request& request) {
@@ -102,6 +158,8 @@ Result<> collect_garbage(const Session& session, Lane& lane, const Request& requ
     return {};
   }
   VMLANE_ASSIGN(const auto listing, session.store.list());
+  for (const Error& problem : listing.problems)
+    session.log.warning("no attachment record, left alone", {{"error", problem.text()}});
   std::vector<Error> errors;
   for (const AttachmentRecord& record : listing.records) {
     const bool ours = record.key.network == request.key.network && record.plugin == lane.type();
@@ -116,13 +174,14 @@ Result<> collect_garbage(const Session& session, Lane& lane, const Request& requ
     session.log.info("attachment is not in the list of valid ones",
                      {{"dead", record.key.container_id + "/" + record.key.ifname}});
     const auto removed = reclaim_record(session, lane, **again, request.cni_path);
-    if (!removed)
+    if (removed)
+      lock->retire();
+    else
       errors.push_back(
           removed.error().wrap("attachment " + record.key.container_id + "/" + record.key.ifname));
   }
   if (ipam.enabled()) {
-    const auto forwarded =
-        ipam.gc({request.key, "", request.cni_args, request.cni_path, request.config, session.env});
+    const auto forwarded = collect_addresses(session, ipam, request, *valid);
     if (!forwarded) errors.push_back(forwarded.error());
   }
   return joined(errors, "GC of network " + request.key.network);

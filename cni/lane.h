@@ -73,11 +73,14 @@ class Lane {
   // Decodes the lane's keys. Errors are Code::kInvalidConfig or kUnsupportedField and name key and value;
   // keys nobody knows are logged.
   virtual Result<> configure(const Request& request, const Node& node) = 0;
+  // The L2 segment that the NIC will be on, e.g. "bridge:br1": one network id each, and one owner of each MAC
+  // on it.
+  virtual std::string segment() const = 0;
   // The links that ADD will make in the pod; none of them may exist yet.
   virtual std::vector<std::string> pod_links(const AttachmentKey& key) const = 0;
   // Writes into record.handles what reclaim needs, before anything is made.
   virtual void plan(AttachmentRecord& record) const = 0;
-  // Makes the attachment, sets record.mac, mtu, network_id and handles, and returns interfaces, ips and
+  // Makes the attachment with the MAC of the record, sets mtu and handles, and returns interfaces, ips and
   // routes.
   virtual Result<CniResult> apply(Attachment& attachment) = 0;
   // Removes all that ADD made except IPAM and record. What is gone is success; what is somebody else's is

@@ -27,6 +27,10 @@ class Session {
   Result<ObjectLock> lock(const std::string& attachment_id) const {
     return ObjectLock::acquire(config.locks_dir(), "attachment", attachment_id);
   }
+  // A network's addresses: shared by ADDs that take one, exclusive for who frees those of the dead.
+  Result<ObjectLock> lock_network(const std::string& network, ObjectLock::Mode mode) const {
+    return ObjectLock::acquire(config.locks_dir(), "network", network, ObjectLock::kDefaultTimeout, mode);
+  }
 
  private:
   Session(NodeConfig node_config, Environment environment, Log session_log, FaultPoint fault_point,

@@ -75,6 +75,8 @@ Result<> decode(const Json& json, NodeConfig& config) {
   VMLANE_TRY(read_number(reader, "ownerUid", 0, kMaxId, config.owner_uid));
   VMLANE_TRY(read_number(reader, "ownerGid", 0, kMaxId, config.owner_gid));
   VMLANE_TRY(read_number(reader, "vmlaneGid", 0, kMaxId, config.vmlane_gid));
+  VMLANE_ASSIGN(const auto facts_timeout, reader.integer("podFactsTimeout", 0, 60000));
+  if (facts_timeout) config.pod_facts_timeout = std::chrono::milliseconds(*facts_timeout);
   VMLANE_TRY(read_logging(reader, config));
   VMLANE_ASSIGN(const auto objects, reader.strings("objectPaths"));
   for (const std::string& path : objects.value_or(std::vector<std::string>())) {

@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -26,7 +27,8 @@ enum class LogFormat { kText, kJson };
 //   vmlaneGid                           group that may read records; absent: root's
 //   logLevel debug|info|warning|error, logFormat text|json, logMaxBytes
 //   objectPaths                         files and directories with NADs, Pods, VMs (vmlane-multus, lab)
-//   bootIdFile                          where this boot's random id stands
+//   podFactsTimeout                     milliseconds an ADD waits for the agent's facts about its pod, 0 to
+//   60000 bootIdFile                          where this boot's random id stands
 struct NodeConfig {
   std::filesystem::path source;  // the file it was read from, empty for the defaults
   std::filesystem::path state_dir = "/var/lib/vmlane";
@@ -41,10 +43,14 @@ struct NodeConfig {
   std::uint64_t log_max_bytes = std::uint64_t{10}
                                 << 20;  // of one file; with the rotated ones five times this
   std::vector<std::filesystem::path> object_paths;
+  std::chrono::milliseconds pod_facts_timeout{2000};
   std::filesystem::path boot_id_file = "/proc/sys/kernel/random/boot_id";
 
   std::filesystem::path attachments_dir() const { return state_dir / "attachments"; }
   std::filesystem::path networks_file() const { return state_dir / "networks"; }
+  std::filesystem::path macs_dir() const { return state_dir / "macs"; }
+  std::filesystem::path boot_marker() const { return state_dir / "boot"; }
+  std::filesystem::path agent_socket() const { return run_dir / "agent.sock"; }
   std::filesystem::path locks_dir() const { return run_dir / "locks"; }
   std::filesystem::path pods_dir() const { return run_dir / "pods"; }
   std::filesystem::path network_status_dir() const { return run_dir / "network-status"; }

@@ -47,6 +47,11 @@ Result<NamespaceIdentity> parse_netns(const Json& json) {
   return netns;
 }
 
+Result<std::string> optional_text(ObjectReader& reader, std::string_view key) {
+  VMLANE_ASSIGN(auto value, reader.string(key));
+  return std::move(value).value_or("");
+}
+
 // {"schema": 1, "next": N, "segments": {segment: number}} with distinct numbers from 1 to N - 1.
 bool is_network_table(const Json& json) {
   const auto member = [&json](const char* key) {
@@ -74,6 +79,30 @@ bool same_namespace(const NamespaceIdentity& a, const NamespaceIdentity& b) {
   return a.device == b.device && a.inode == b.inode && cookies_agree;
 }
 
+std::string PodIdentity::workload() const {
+  if (name.empty()) return {};
+  return ns + (vm.empty() ? "/pod/" + name : "/vm/" + vm);
+}
+
+Json PodIdentity::to_json() const {
+  Json json = {{"namespace", ns}, {"name", name}};
+  if (!uid.empty()) json["uid"] = uid;
+  if (!vm.empty()) json["vm"] = vm;
+  if (!migration.empty()) json["migration"] = migration;
+  return json;
+}
+
+Result<PodIdentity> PodIdentity::from_json(const Json& json) {
+  ObjectReader reader(json, "pod.", Code::kDecode);
+  PodIdentity pod;
+  VMLANE_ASSIGN(pod.ns, required(reader, "namespace"));
+  VMLANE_ASSIGN(pod.name, required(reader, "name"));
+  VMLANE_ASSIGN(pod.uid, optional_text(reader, "uid"));
+  VMLANE_ASSIGN(pod.vm, optional_text(reader, "vm"));
+  VMLANE_ASSIGN(pod.migration, optional_text(reader, "migration"));
+  return pod;
+}
+
 std::string_view to_string(RecordState state) {
   return kStateNames[static_cast<std::size_t>(state)];
 }
@@ -94,6 +123,7 @@ Json AttachmentRecord::to_json() const {
                {"ipam", ipam},
                {"created", created}};
   if (netns.cookie) json["netns"]["cookie"] = *netns.cookie;
+  if (!pod.name.empty()) json["pod"] = pod.to_json();
   if (!nad.empty()) json["nad"] = nad;
   if (network_id) json["network_id"] = *network_id;
   if (mac) json["mac"] = *mac;
@@ -125,10 +155,12 @@ Result<AttachmentRecord> AttachmentRecord::from_json(const Json& json) {
   VMLANE_ASSIGN(record.boot_id, required(reader, "boot_id"));
   VMLANE_ASSIGN(const auto ipam, reader.boolean("ipam"));
   record.ipam = ipam.value_or(false);
-  VMLANE_ASSIGN(const auto created, reader.string("created"));
-  record.created = created.value_or("");
-  VMLANE_ASSIGN(const auto nad, reader.string("nad"));
-  record.nad = nad.value_or("");
+  VMLANE_ASSIGN(record.created, optional_text(reader, "created"));
+  VMLANE_ASSIGN(const Json* pod, reader.object("pod"));
+  if (pod != nullptr) {
+    VMLANE_ASSIGN(record.pod, PodIdentity::from_json(*pod));
+  }
+  VMLANE_ASSIGN(record.nad, optional_text(reader, "nad"));
   VMLANE_ASSIGN(const auto network, reader.integer("network_id", 1, UINT32_MAX));
   if (network) record.network_id = static_cast<std::uint32_t>(*network);
   VMLANE_ASSIGN(record.mac, reader.string("mac"));

@@ -38,6 +38,21 @@ struct NamespaceIdentity {
 // Whether both are the same namespace, as far as both know.
 bool same_namespace(const NamespaceIdentity& a, const NamespaceIdentity& b);
 
+// Whose NIC it is. A VM is itself in whatever pod it runs; a pod is its namespace and name.
+struct PodIdentity {
+  std::string ns;
+  std::string name;
+  std::string uid;
+  std::string vm;         // name of the VM, empty for a pod that runs none
+  std::string migration;  // uid of the migration whose target the pod is, else empty
+
+  // "<ns>/vm/<name>" or "<ns>/pod/<name>"; empty when nobody said who the pod is.
+  std::string workload() const;
+  Json to_json() const;
+  // The value under "pod" of a record.
+  static Result<PodIdentity> from_json(const Json& json);
+};
+
 // The attachment record, `<stateDir>/attachments/<id>.json`: written before the kernel is touched (intent),
 // after (done), and at the start of DEL (deleting). Only CNI plugins write it; daemons watch the directory.
 struct AttachmentRecord {
@@ -51,6 +66,7 @@ struct AttachmentRecord {
   std::string cni_path;
   NamespaceIdentity netns;
   std::string boot_id;
+  PodIdentity pod;
   std::string nad;                          // "ns/name" or "default"; empty while unknown
   std::optional<std::uint32_t> network_id;  // of the L2 segment
   std::optional<std::string> mac;           // the NIC the workload sees

@@ -182,8 +182,7 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
 Result<CniResult> BridgeLane::apply(Attachment& attachment) {
   const Node& node = attachment.node;
   AttachmentRecord& record = attachment.record;
-  const MacAddress mac = attachment.nic.mac.value_or(MacAddress::derived("nic\n" + record.key.id()));
-  VMLANE_ASSIGN(record.network_id, network_id(node.config, "bridge:" + config_.bridge));
+  VMLANE_ASSIGN(const MacAddress mac, MacAddress::parse(record.mac.value_or("")));
   VMLANE_ASSIGN(const auto host, node.kernel.netlink(attachment.host));
   VMLANE_ASSIGN(const auto pod, node.kernel.netlink(attachment.pod));
   CniResult result = attachment.ipam;
@@ -200,6 +199,10 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
   std::optional<ObjectLock> lock;
   VMLANE_ASSIGN(lock, lock_bridge(node.config, config_.bridge));
   VMLANE_ASSIGN(const netlink::Link bridge, ensure_bridge(attachment, *host, config_));
+  if (bridge.mac == mac) {
+    return fail(Code::kConflict, "MAC " + mac.to_string() + " is that of bridge " + bridge.name,
+                "frames for one would end at the other; give the NIC another MAC");
+  }
   VMLANE_ASSIGN(const std::uint32_t mtu, effective_mtu(bridge));
   if (config_.is_gateway) VMLANE_TRY(ensure_gateways(attachment, *host, bridge, result.ips));
   VMLANE_ASSIGN(const std::string host_name, make_pair(attachment, *host, mtu, mac));

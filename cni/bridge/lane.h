@@ -16,6 +16,7 @@ namespace vmlane::cni {
 class BridgeLane : public Lane {
  public:
   Result<> configure(const Request& request, const Node& node) final;
+  std::string segment() const final { return "bridge:" + config_.bridge; }
   std::vector<std::string> pod_links(const AttachmentKey& key) const override { return {key.ifname}; }
   void plan(AttachmentRecord& record) const override;
   Result<CniResult> apply(Attachment& attachment) final;

@@ -69,7 +69,7 @@ CniOutcome run_plugin(const std::string& program, const CniCall& call, const fs:
   options.input = call.raw_config.value_or(call.config.dump());
   options.env = env;
   CniOutcome outcome;
-  outcome.process = run({std::string(VMLANE_BIN_DIR) + "/" + program}, options);
+  outcome.process = run({(std::filesystem::path(VMLANE_BIN_DIR) / program).string()}, options);
   read_stdout(outcome);
   return outcome;
 }
@@ -104,6 +104,7 @@ CniCall PluginFixture::call(const std::string& command, const std::string& netns
   call.config = conf;
   call.container_id = container_id;
   call.ifname = ifname;
+  call.args = "IgnoreUnknown=true;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=" + container_id;
   return call;
 }
 

@@ -3,7 +3,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
+#include <optional>
 #include <thread>
 
 #include "core/lock.h"
@@ -100,6 +102,69 @@ TEST_F(LockTest, F021_NamesFromOutsideStayInsideTheDirectory) {
     const fs::path inside = fs::relative(entry.path(), locks().parent_path());
     EXPECT_EQ(inside.begin()->string(), "locks") << entry.path();
   }
+}
+
+TEST_F(LockTest, SharedHoldersExcludeOnlyTheExclusiveOne) {
+  using Mode = ObjectLock::Mode;
+  {
+    const auto first = ObjectLock::acquire(locks(), "network", "blue", milliseconds(0), Mode::kShared);
+    const auto second = ObjectLock::acquire(locks(), "network", "blue", milliseconds(0), Mode::kShared);
+    EXPECT_TRUE(first && second);
+    EXPECT_FALSE(ObjectLock::acquire(locks(), "network", "blue", milliseconds(10)));
+  }
+  const auto exclusive = ObjectLock::acquire(locks(), "network", "blue", milliseconds(0));
+  ASSERT_TRUE(exclusive);
+  EXPECT_FALSE(ObjectLock::acquire(locks(), "network", "blue", milliseconds(10), Mode::kShared));
+}
+
+TEST_F(LockTest, RetiredLockLeavesNoFileAndAWaiterGetsANewOne) {
+  std::optional<ObjectLock> held;
+  {
+    auto lock = ObjectLock::acquire(locks(), "attachment", "a");
+    ASSERT_TRUE(lock);
+    held.emplace(std::move(*lock));
+  }
+  std::atomic<bool> got = false;
+  std::thread waiter([&] {
+    const auto lock = ObjectLock::acquire(locks(), "attachment", "a", milliseconds(5000));
+    got = lock.has_value();
+    // Held by a file that everybody else sees, not by the one that was removed.
+    EXPECT_FALSE(ObjectLock::acquire(locks(), "attachment", "a", milliseconds(10)));
+    lock->retire();
+  });
+  std::this_thread::sleep_for(milliseconds(50));
+  EXPECT_FALSE(got);
+  held->retire();
+  held.reset();
+  waiter.join();
+  EXPECT_TRUE(got);
+  EXPECT_TRUE(fs::is_empty(locks()));
+}
+
+TEST_F(LockTest, ProcessesThatRetireTheirLockExcludeEachOther) {
+  constexpr int kProcesses = 6;
+  constexpr int kRounds = 100;
+  test::spit(counter(), "0");
+  std::vector<pid_t> children;
+  for (int i = 0; i < kProcesses; i++) {
+    const pid_t pid = ::fork();
+    if (pid == 0) {
+      for (int round = 0; round < kRounds; round++) {
+        const auto lock = ObjectLock::acquire(locks(), "counter", "x");
+        if (!lock) ::_exit(1);
+        test::spit(counter(), std::to_string(std::stoi(test::slurp(counter())) + 1));
+        lock->retire();
+      }
+      ::_exit(0);
+    }
+    children.push_back(pid);
+  }
+  for (const pid_t child : children) {
+    int status = -1;
+    ::waitpid(child, &status, 0);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_EQ(test::slurp(counter()), std::to_string(kProcesses * kRounds));
 }
 
 TEST_F(LockTest, SomethingElseInThePlaceOfTheDirectoryIsAnError) {
