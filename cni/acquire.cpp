@@ -97,9 +97,11 @@ Result<> give_mac_back(const Session& session, const AttachmentRecord& record, c
 
 // An allocator that refuses may still hold what the same workload had in a sandbox that is gone: once that is
 // released it is asked again.
-Result<CniResult> take_addresses(const Session& session, const Lane& lane, const AttachmentRecord& record,
-                                 const Ipam& ipam, std::optional<ObjectLock>& network) {
-  const auto caller = Ipam::caller_of(record, session.env);
+Result<Ipam::Allocation> take_addresses(const Session& session, const Lane& lane,
+                                        const AttachmentRecord& record, const Ipam& ipam,
+                                        const ObjectLock& lock, std::optional<ObjectLock>& network) {
+  auto caller = Ipam::caller_of(record, session.env);
+  caller.lock = lock.fd();
   auto addresses = ipam.add(caller);
   if (addresses) return addresses;
   network.reset();
@@ -111,7 +113,7 @@ Result<CniResult> take_addresses(const Session& session, const Lane& lane, const
 }  // namespace
 
 Result<CniResult> acquire(const Session& session, const Lane& lane, const NicRequest& nic, const Ipam& ipam,
-                          AttachmentRecord& record, Transaction& transaction) {
+                          AttachmentRecord& record, Transaction& transaction, const ObjectLock& lock) {
   const MacClaims claims(session.config, *record.network_id);
   VMLANE_ASSIGN(const MacPlan plan, plan_mac(session, lane, nic, claims, record));
 
@@ -133,10 +135,12 @@ Result<CniResult> acquire(const Session& session, const Lane& lane, const NicReq
   VMLANE_TRY(transaction.step(
       "take addresses from IPAM",
       [&]() -> Result<> {
-        VMLANE_ASSIGN(addresses, take_addresses(session, lane, record, ipam, network));
+        VMLANE_ASSIGN(auto allocation, take_addresses(session, lane, record, ipam, lock, network));
+        record.ipam_version = allocation.version;
+        addresses = std::move(allocation.result);
         return {};
       },
-      [ipam, caller = Ipam::caller_of(record, session.env)] { return ipam.del(caller); }));
+      [ipam, &record, &session] { return ipam.del(Ipam::caller_of(record, session.env)); }));
   return addresses;
 }
 

@@ -18,6 +18,6 @@ namespace vmlane::cni {
 // Code::kTryAgain when that is an earlier sandbox of the same pod or VM. What such a sandbox had is released,
 // and taken over, only once it is gone.
 Result<CniResult> acquire(const Session& session, const Lane& lane, const NicRequest& nic, const Ipam& ipam,
-                          AttachmentRecord& record, Transaction& transaction);
+                          AttachmentRecord& record, Transaction& transaction, const ObjectLock& lock);
 
 }  // namespace vmlane::cni

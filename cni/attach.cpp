@@ -25,11 +25,11 @@ Result<> refuse_own_namespace(const Request& request, const netlink::Namespace& 
 
 // What stands in the way of a fresh start: an attachment in use is a conflict, leftovers are removed.
 Result<> clear_the_way(const Session& session, const Lane& lane, const Request& request,
-                       const netlink::Namespace& pod, netlink::Netlink& links) {
+                       const netlink::Namespace& pod, netlink::Netlink& links, const ObjectLock& lock) {
   auto existing = session.store.read(request.key.id());
   if (!existing) {
     session.log.warning("unusable record is replaced", {{"error", existing.error().text()}});
-    return reclaim_by_names(session, lane, request);
+    return reclaim_by_names(session, lane, request, lock);
   }
   if (!*existing) return {};
   const AttachmentRecord& record = **existing;
@@ -44,7 +44,7 @@ Result<> clear_the_way(const Session& session, const Lane& lane, const Request& 
   }
   session.log.info("leftover of an earlier attachment is removed first",
                    {{"state", std::string(to_string(record.state))}});
-  return reclaim_record(session, lane, record, request.cni_path);
+  return reclaim_record(session, lane, record, request.cni_path, lock);
 }
 
 Result<> refuse_taken_names(const Lane& lane, const Request& request, netlink::Netlink& links) {
@@ -110,13 +110,13 @@ Result<CniResult> attach(const Session& session, Lane& lane, const Request& requ
   VMLANE_TRY(reclaim_earlier_boots(session, lane, request.cni_path));
   VMLANE_ASSIGN(const auto lock, session.lock(request.key.id()));
   VMLANE_ASSIGN(const auto pod_links, node.kernel.netlink(pod));
-  VMLANE_TRY(clear_the_way(session, lane, request, pod, *pod_links));
+  VMLANE_TRY(clear_the_way(session, lane, request, pod, *pod_links, lock));
   VMLANE_TRY(refuse_taken_names(lane, request, *pod_links));
 
   VMLANE_ASSIGN(AttachmentRecord record,
                 new_record(session, lane, request, nic, pod, ipam, std::move(identity)));
   Transaction transaction(session.log, session.fault);
-  VMLANE_ASSIGN(const CniResult addresses, acquire(session, lane, nic, ipam, record, transaction));
+  VMLANE_ASSIGN(const CniResult addresses, acquire(session, lane, nic, ipam, record, transaction, lock));
   Attachment attachment{node, request, nic, host, pod, transaction, record, addresses};
   VMLANE_ASSIGN(CniResult result, lane.apply(attachment));
   result.dns = nic.dns.empty() ? addresses.dns : nic.dns;

@@ -36,11 +36,12 @@ std::optional<netlink::Namespace> requested_namespace(const Session& session, co
 
 // Addresses may have been given out for an ADD whose record is lost; the allocator finds them by container
 // id.
-Result<> release_without_record(const Session& session, const Request& request) {
+Result<> release_without_record(const Session& session, const Request& request, const ObjectLock& lock) {
   const auto ipam = Ipam::parse(request.config);
   if (!ipam || !ipam->enabled()) return {};
-  const Ipam::Caller caller{request.key,      request.netns,  request.cni_args,
-                            request.cni_path, request.config, session.env};
+  const Ipam::Caller caller{
+      request.key, request.netns, request.cni_args, request.cni_path, request.config, session.env,
+      {},          lock.fd()};
   const auto found = ipam->find(caller);
   if (found) return ipam->del(caller);
   // An ADD without that program took nothing.
@@ -92,13 +93,13 @@ Result<> collect_addresses(const Session& session, const Ipam& ipam, const Reque
                            const std::vector<AttachmentKey>& valid) {
   VMLANE_ASSIGN(const auto lock, session.lock_network(request.key.network, ObjectLock::Mode::kExclusive));
   VMLANE_ASSIGN(const Json config, gc_config(session, request, valid));
-  return ipam.gc({request.key, "", request.cni_args, request.cni_path, config, session.env});
+  return ipam.gc({request.key, "", request.cni_args, request.cni_path, config, session.env, {}, -1});
 }
 
 }  // namespace
 
 Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentRecord record,
-                        const std::string& cni_path) {
+                        const std::string& cni_path, const ObjectLock& lock) {
   VMLANE_ASSIGN(const auto host, session.node.kernel.host_namespace());
   const auto pod = recorded_namespace(session, record);
   Transaction steps(session.log, session.fault);
@@ -115,6 +116,7 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
   if (record.ipam) {
     VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(record.netconf));
     auto caller = Ipam::caller_of(record, session.env);
+    caller.lock = lock.fd();
     if (!cni_path.empty() && cni_path != record.cni_path) caller.cni_path = cni_path + ":" + record.cni_path;
     VMLANE_TRY(steps.step("release addresses", [&] { return ipam.del(caller); }));
   }
@@ -122,12 +124,13 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
   return steps.step("remove the record", [&] { return session.store.remove(record.key.id()); });
 }
 
-Result<> reclaim_by_names(const Session& session, const Lane& lane, const Request& request) {
+Result<> reclaim_by_names(const Session& session, const Lane& lane, const Request& request,
+                          const ObjectLock& lock) {
   VMLANE_ASSIGN(const auto host, session.node.kernel.host_namespace());
   const auto pod = requested_namespace(session, request, host);
   Transaction steps(session.log, session.fault);
   VMLANE_TRY(lane.reclaim(Reclaim{session.node, request.key, nullptr, host, pod ? &*pod : nullptr, steps}));
-  VMLANE_TRY(steps.step("release addresses", [&] { return release_without_record(session, request); }));
+  VMLANE_TRY(steps.step("release addresses", [&] { return release_without_record(session, request, lock); }));
   VMLANE_TRY(
       steps.step("give MACs back", [&] { return release_all_macs(session.config, request.key.id()); }));
   return steps.step("remove what is in the record's place", [&]() -> Result<> {
@@ -142,8 +145,8 @@ Result<> detach(const Session& session, Lane& lane, const Request& request) {
   auto record = session.store.read(request.key.id());
   if (!record)
     session.log.warning("record cannot be used, going by names", {{"error", record.error().text()}});
-  VMLANE_TRY(record && *record ? reclaim_record(session, lane, std::move(**record), request.cni_path)
-                               : reclaim_by_names(session, lane, request));
+  VMLANE_TRY(record && *record ? reclaim_record(session, lane, std::move(**record), request.cni_path, lock)
+                               : reclaim_by_names(session, lane, request, lock));
   lock.retire();
   return {};
 }
@@ -173,7 +176,7 @@ Result<> collect_garbage(const Session& session, Lane& lane, const Request& requ
     if (!again || !*again || (*again)->created != record.created) continue;
     session.log.info("attachment is not in the list of valid ones",
                      {{"dead", record.key.container_id + "/" + record.key.ifname}});
-    const auto removed = reclaim_record(session, lane, **again, request.cni_path);
+    const auto removed = reclaim_record(session, lane, **again, request.cni_path, *lock);
     if (removed)
       lock->retire();
     else

@@ -85,7 +85,10 @@ Result<Ipam> Ipam::parse(const Json& config) {
 }
 
 Ipam::Caller Ipam::caller_of(const AttachmentRecord& record, const Environment& env) {
-  return {record.key, record.netns.path, record.cni_args, record.cni_path, record.netconf, env};
+  return {record.key,          record.netns.path,
+          record.cni_args,     record.cni_path,
+          record.netconf,      env,
+          record.ipam_version, -1};
 }
 
 Result<> Ipam::find(const Caller& caller) const {
@@ -93,35 +96,61 @@ Result<> Ipam::find(const Caller& caller) const {
   return {};
 }
 
-Result<std::string> Ipam::call(const Caller& caller, std::string_view command) const {
-  VMLANE_ASSIGN(const auto plugin, find_plugin(caller.cni_path, type_));
-  auto answer = run_plugin(plugin, environment_of(caller, command), to_text(caller.config), kLimits);
-  if (answer || answer.error().code != Code::kIncompatibleVersion) return answer;
-  VMLANE_ASSIGN(const Version version, newest_common_version(plugin, caller));
-  return run_plugin(plugin, environment_of(caller, command),
-                    to_text(config_in_version(caller.config, version)), kLimits);
+Result<Ipam::Pending> Ipam::start(const Caller& caller, std::string_view command) const {
+  VMLANE_ASSIGN(auto plugin, find_plugin(caller.cni_path, type_));
+  Json config = caller.config;
+  if (!caller.version.empty()) {
+    VMLANE_ASSIGN(const Version version, Version::parse(caller.version));
+    config = config_in_version(config, version);
+  }
+  VMLANE_ASSIGN(RunningPlugin running,
+                RunningPlugin::start(plugin, environment_of(caller, command), to_text(config), caller.lock));
+  return Pending{caller, std::string(command), std::move(plugin), std::move(running)};
 }
 
-Result<CniResult> Ipam::add(const Caller& caller) const {
-  VMLANE_TRY(find(caller));
-  const auto decoded = [&]() -> Result<CniResult> {
-    VMLANE_ASSIGN(const std::string answer, call(caller, "ADD"));
+Result<std::string> Ipam::finish(Pending& pending) const {
+  auto answer = pending.running.finish(kLimits);
+  if (answer || answer.error().code != Code::kIncompatibleVersion) return answer;
+  VMLANE_ASSIGN(const Version version, newest_common_version(pending.plugin, pending.caller));
+  pending.caller.version = version.to_string();
+  return run_plugin(pending.plugin, environment_of(pending.caller, pending.command),
+                    to_text(config_in_version(pending.caller.config, version)), kLimits, pending.caller.lock);
+}
+
+Result<std::string> Ipam::call(const Caller& caller, std::string_view command) const {
+  VMLANE_ASSIGN(Pending pending, start(caller, command));
+  return finish(pending);
+}
+
+Result<Ipam::Allocation> Ipam::finish_add(Pending pending) const {
+  const auto decoded = [&]() -> Result<Allocation> {
+    VMLANE_ASSIGN(const std::string answer, finish(pending));
     const std::string what = "result of IPAM plugin " + type_;
     VMLANE_ASSIGN(const Json json, parse_json(answer, what));
     VMLANE_ASSIGN(CniResult result, CniResult::from_json(json, kNewestVersion, what));
     if (result.ips.empty()) return fail(Code::kDelegate, "IPAM plugin " + type_ + " returned no address");
-    return result;
+    return Allocation{std::move(result), pending.caller.version};
   }();
   // A delegate that took one family and failed at the other, or was killed, may hold addresses. Its own error
   // counts, not this one's.
   if (!decoded) [[maybe_unused]]
-    const auto released = del(caller);
+    const auto released = del(pending.caller);
   return decoded;
 }
 
-Result<> Ipam::del(const Caller& caller) const {
-  VMLANE_TRY(call(caller, "DEL"));
+Result<> Ipam::finish_del(Pending pending) const {
+  VMLANE_TRY(finish(pending));
   return {};
+}
+
+Result<Ipam::Allocation> Ipam::add(const Caller& caller) const {
+  VMLANE_ASSIGN(Pending pending, start(caller, "ADD"));
+  return finish_add(std::move(pending));
+}
+
+Result<> Ipam::del(const Caller& caller) const {
+  VMLANE_ASSIGN(Pending pending, start(caller, "DEL"));
+  return finish_del(std::move(pending));
 }
 
 Result<> Ipam::check(const Caller& caller) const {

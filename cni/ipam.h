@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <string>
 
 #include "cni/result.h"
@@ -25,7 +26,20 @@ class Ipam {
     std::string cni_args;
     std::string cni_path;
     Json config;
-    Environment env;  // of our own process: PATH and what else a delegate may look at
+    Environment env;        // of our own process: PATH and what else a delegate may look at
+    std::string version;    // CNI version the delegate is known to understand; empty: the config's
+    InheritedFd lock = -1;  // the attachment's, held until the delegate has ended
+  };
+  // A delegate at work on ADD or DEL. Destroyed before it is finished it is killed.
+  struct Pending {
+    Caller caller;
+    std::string command;
+    std::filesystem::path plugin;
+    RunningPlugin running;
+  };
+  struct Allocation {
+    CniResult result;     // addresses, routes and dns; at least one address
+    std::string version;  // to be kept for the DEL: Caller::version
   };
 
   // `config` without "ipam" or with `"ipam": {}` means that there is no address management; a type that is no
@@ -38,10 +52,12 @@ class Ipam {
 
   // Whether the delegate's program can be found; the error names it and the directories searched.
   Result<> find(const Caller& caller) const;
-  // Addresses, routes and dns; at least one address. When the delegate fails, what it may have taken is
-  // released.
-  Result<CniResult> add(const Caller& caller) const;
+  Result<Pending> start(const Caller& caller, std::string_view command) const;
+  // When the delegate fails, what it may have taken is released.
+  Result<Allocation> finish_add(Pending pending) const;
   // Success as well when there is nothing to release.
+  Result<> finish_del(Pending pending) const;
+  Result<Allocation> add(const Caller& caller) const;
   Result<> del(const Caller& caller) const;
   Result<> check(const Caller& caller) const;
   // Forwarded only to delegates that know CNI 1.1; the others have no such operation.
@@ -49,6 +65,8 @@ class Ipam {
   Result<> status(const Caller& caller) const;
 
  private:
+  // Standard output; sets the caller's version when another was needed.
+  Result<std::string> finish(Pending& pending) const;
   Result<std::string> call(const Caller& caller, std::string_view command) const;
   Result<> call_if_known(const Caller& caller, std::string_view command) const;
   std::string type_;

@@ -24,7 +24,8 @@ Result<> report_status(const Session& session, Lane& lane, const Request& reques
   VMLANE_TRY(lane.status(request, session.node));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   if (!ipam.enabled()) return {};
-  return ipam.status({request.key, "", request.cni_args, request.cni_path, request.config, session.env});
+  return ipam.status(
+      {request.key, "", request.cni_args, request.cni_path, request.config, session.env, {}, -1});
 }
 
 // One log line for each operation, with how long it took and how it ended.

@@ -77,7 +77,7 @@ Result<> reclaim_dead(const Session& session, const Lane& lane, const Attachment
   VMLANE_ASSIGN(const auto lock, session.lock(dead.key.id()));
   VMLANE_ASSIGN(auto record, session.store.read(dead.key.id()));
   if (!record || record->created != dead.created) return {};
-  VMLANE_TRY(reclaim_record(session, lane, std::move(*record), cni_path));
+  VMLANE_TRY(reclaim_record(session, lane, std::move(*record), cni_path, lock));
   lock.retire();
   return {};
 }

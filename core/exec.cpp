@@ -106,9 +106,16 @@ Result<Pipe> make_pipe() {
   return Pipe{Fd(ends[0]), Fd(ends[1])};
 }
 
+struct Descriptors {
+  int input;
+  int output;
+  int error;
+  InheritedFd inherited;
+};
+
 // Spawns the program in a process group of its own, so that the time limit ends its children too, with
 // default signal handling.
-int spawn(const fs::path& program, const Environment& env, int input, int output, int error, pid_t& pid) {
+int spawn(const fs::path& program, const Environment& env, const Descriptors& descriptors, pid_t& pid) {
   std::vector<std::string> entries;
   entries.reserve(env.size());
   for (const auto& [key, value] : env) entries.push_back(key + "=" + value);
@@ -121,9 +128,12 @@ int spawn(const fs::path& program, const Environment& env, int input, int output
 
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, output, STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, error, STDERR_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, descriptors.input, STDIN_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, descriptors.output, STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&actions, descriptors.error, STDERR_FILENO);
+  // Onto itself: that keeps it open over the exec.
+  if (descriptors.inherited >= 0)
+    posix_spawn_file_actions_adddup2(&actions, descriptors.inherited, descriptors.inherited);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none;
@@ -142,15 +152,15 @@ int spawn(const fs::path& program, const Environment& env, int input, int output
 }
 
 // As spawn. A binary that an installer is still writing is busy for a moment.
-Result<pid_t> spawn_patiently(const fs::path& program, const Environment& env, int input, int output,
-                              int error) {
+Result<pid_t> spawn_patiently(const fs::path& program, const Environment& env,
+                              const Descriptors& descriptors) {
   constexpr int kAttempts = 6;
   constexpr auto kPause = std::chrono::milliseconds(500);
   pid_t pid = 0;
   int result = 0;
   for (int attempt = 0; attempt < kAttempts; attempt++) {
     if (attempt > 0) std::this_thread::sleep_for(kPause);
-    result = spawn(program, env, input, output, error, pid);
+    result = spawn(program, env, descriptors, pid);
     if (result == 0) return pid;
     if (result != ETXTBSY) break;
   }
@@ -257,25 +267,50 @@ Result<fs::path> find_plugin(std::string_view cni_path, std::string_view type) {
                                : "searched for an executable file of that name in " + searched);
 }
 
-Result<std::string> run_plugin(const fs::path& program, const Environment& env, std::string_view input,
-                               const ExecLimits& limits) {
-  VMLANE_ASSIGN(const Fd config, input_file(input));
-  VMLANE_ASSIGN(Pipe output_pipe, make_pipe());
-  VMLANE_ASSIGN(Pipe error_pipe, make_pipe());
-  Stream output{std::move(output_pipe.reader), {}, false};
-  Stream error{std::move(error_pipe.reader), {}, true};
-  for (const Stream* stream : {&output, &error}) ::fcntl(stream->reader.get(), F_SETFL, O_NONBLOCK);
+struct RunningPlugin::State {
+  State(fs::path path, Fd output_reader, Fd error_reader, pid_t pid)
+      : program(std::move(path)),
+        output{std::move(output_reader), {}, false},
+        error{std::move(error_reader), {}, true},
+        child(pid, Fd(::pidfd_open(pid, 0))) {}
 
-  VMLANE_ASSIGN(const pid_t pid, spawn_patiently(program, env, config.get(), output_pipe.writer.get(),
-                                                 error_pipe.writer.get()));
-  Child child(pid, Fd(::pidfd_open(pid, 0)));
-  if (child.pidfd() < 0) return fail(io_error("cannot watch plugin " + program.string(), errno));
-  output_pipe.writer = Fd();
-  error_pipe.writer = Fd();
-  VMLANE_TRY(collect(child, program, output, error, limits));
-  const int status = child.reap();
-  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return std::move(output.text);
-  return fail(plugin_failure(program, status, output, error));
+  fs::path program;
+  Stream output;
+  Stream error;
+  Child child;
+};
+
+RunningPlugin::RunningPlugin(std::unique_ptr<State> state) : state_(std::move(state)) {}
+RunningPlugin::RunningPlugin(RunningPlugin&&) noexcept = default;
+RunningPlugin& RunningPlugin::operator=(RunningPlugin&&) noexcept = default;
+RunningPlugin::~RunningPlugin() = default;
+
+Result<RunningPlugin> RunningPlugin::start(const fs::path& program, const Environment& env,
+                                           std::string_view input, InheritedFd inherited) {
+  VMLANE_ASSIGN(const Fd config, input_file(input));
+  VMLANE_ASSIGN(Pipe output, make_pipe());
+  VMLANE_ASSIGN(Pipe error, make_pipe());
+  for (const Pipe* pipe : {&output, &error}) ::fcntl(pipe->reader.get(), F_SETFL, O_NONBLOCK);
+  VMLANE_ASSIGN(
+      const pid_t pid,
+      spawn_patiently(program, env, {config.get(), output.writer.get(), error.writer.get(), inherited}));
+  auto state = std::make_unique<State>(program, std::move(output.reader), std::move(error.reader), pid);
+  if (state->child.pidfd() < 0) return fail(io_error("cannot watch plugin " + program.string(), errno));
+  return RunningPlugin(std::move(state));
+}
+
+Result<std::string> RunningPlugin::finish(const ExecLimits& limits) {
+  const std::unique_ptr<State> state = std::move(state_);
+  VMLANE_TRY(collect(state->child, state->program, state->output, state->error, limits));
+  const int status = state->child.reap();
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return std::move(state->output.text);
+  return fail(plugin_failure(state->program, status, state->output, state->error));
+}
+
+Result<std::string> run_plugin(const fs::path& program, const Environment& env, std::string_view input,
+                               const ExecLimits& limits, InheritedFd inherited) {
+  VMLANE_ASSIGN(RunningPlugin running, RunningPlugin::start(program, env, input, inherited));
+  return running.finish(limits);
 }
 
 Result<Json> parse_plugin_result(std::string_view output, std::string_view type) {

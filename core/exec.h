@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -26,6 +27,10 @@ struct ExecLimits {
   std::size_t max_output = std::size_t{4} << 20;
 };
 
+// A descriptor of ours that a plugin inherits, -1 for none: with the descriptor of a lock, what the lock
+// guards stays guarded until the plugin has ended, even if we are killed before.
+using InheritedFd = int;
+
 // The program of plugin `type`: the first regular executable file of that name in the directories of
 // `cni_path` (colon-separated). `type` must be a safe identifier (Code::kInvalidConfig). Not found is
 // Code::kInvalidConfig naming the type and every directory searched.
@@ -37,7 +42,27 @@ Result<std::filesystem::path> find_plugin(std::string_view cni_path, std::string
 // quoting its stderr or the output that is no error object. Code::kTryAgain when it ran into the time limit
 // (it and its process group are killed), Code::kDelegate when it wrote more than the limit.
 Result<std::string> run_plugin(const std::filesystem::path& program, const Environment& env,
-                               std::string_view input, const ExecLimits& limits = {});
+                               std::string_view input, const ExecLimits& limits = {},
+                               InheritedFd inherited = -1);
+
+// The same in two halves, for what can be done while the plugin works. Destroyed without finish() it kills
+// the plugin and its process group.
+class RunningPlugin {
+ public:
+  static Result<RunningPlugin> start(const std::filesystem::path& program, const Environment& env,
+                                     std::string_view input, InheritedFd inherited = -1);
+  RunningPlugin(RunningPlugin&&) noexcept;
+  RunningPlugin& operator=(RunningPlugin&&) noexcept;
+  ~RunningPlugin();
+
+  // Waits for its end; the time of `limits` counts from the call. What run_plugin gives.
+  Result<std::string> finish(const ExecLimits& limits = {});
+
+ private:
+  struct State;
+  explicit RunningPlugin(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
 
 // The result object on a plugin's standard output after ADD. Empty or other text is an error: exit status 0
 // alone is no success.

@@ -31,6 +31,8 @@ class ObjectLock {
   // a boot. Only for the holder of an exclusive lock, as the last thing it does; who waits for it, or comes
   // later, makes a new file.
   void retire() const;
+  // For a child process: the lock is held until all that have the descriptor have ended.
+  int fd() const { return fd_.get(); }
 
  private:
   ObjectLock(Fd fd, std::filesystem::path path) : fd_(std::move(fd)), path_(std::move(path)) {}

@@ -122,6 +122,7 @@ Json AttachmentRecord::to_json() const {
                {"boot_id", boot_id},
                {"ipam", ipam},
                {"created", created}};
+  if (!ipam_version.empty()) json["ipam_version"] = ipam_version;
   if (netns.cookie) json["netns"]["cookie"] = *netns.cookie;
   if (!pod.name.empty()) json["pod"] = pod.to_json();
   if (!nad.empty()) json["nad"] = nad;
@@ -155,6 +156,7 @@ Result<AttachmentRecord> AttachmentRecord::from_json(const Json& json) {
   VMLANE_ASSIGN(record.boot_id, required(reader, "boot_id"));
   VMLANE_ASSIGN(const auto ipam, reader.boolean("ipam"));
   record.ipam = ipam.value_or(false);
+  VMLANE_ASSIGN(record.ipam_version, optional_text(reader, "ipam_version"));
   VMLANE_ASSIGN(record.created, optional_text(reader, "created"));
   VMLANE_ASSIGN(const Json* pod, reader.object("pod"));
   if (pod != nullptr) {

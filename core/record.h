@@ -71,10 +71,11 @@ struct AttachmentRecord {
   std::optional<std::uint32_t> network_id;  // of the L2 segment
   std::optional<std::string> mac;           // the NIC the workload sees
   std::optional<std::uint32_t> mtu;
-  bool ipam = false;    // IPAM ADD was called, or is about to be
-  Json handles;         // lane's own: link names and indexes, tap, bridge
-  Json result;          // the CNI result in its newest form, once done
-  std::string created;  // utc_now() of the ADD
+  bool ipam = false;         // IPAM ADD was called, or is about to be
+  std::string ipam_version;  // CNI version the IPAM plugin understood, empty while it is the config's
+  Json handles;              // lane's own: link names and indexes, tap, bridge
+  Json result;               // the CNI result in its newest form, once done
+  std::string created;       // utc_now() of the ADD
 
   Json to_json() const;
   static Result<AttachmentRecord> from_json(const Json& json);
