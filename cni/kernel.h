@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -33,6 +34,10 @@ class Kernel {
   virtual Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                                      const std::string& link, const std::string& key,
                                      const std::string& value) = 0;
+  virtual Result<std::optional<std::string>> read_link_sysctl(const netlink::Namespace& where,
+                                                              const std::string& family,
+                                                              const std::string& link,
+                                                              const std::string& key) = 0;
 };
 
 }  // namespace vmlane::cni

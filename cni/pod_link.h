@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+
 #include "cni/lane.h"
 #include "cni/result.h"
 #include "core/error.h"
@@ -8,10 +10,18 @@
 
 namespace vmlane::cni {
 
-// Gives a link in the pod the addresses and routes of a result and brings it up. IPv6 addresses are usable at
-// once (their owner is known, so no duplicate detection). All five route attributes of CNI 1.1 are honoured.
+// Whether IPv6 addresses are looked for on the network before they are used. Without it they are usable at
+// once: IPAM knows their owner.
+struct DuplicateDetection {
+  bool on = false;
+  std::function<void()> await_path;  // returns when what the link sends reaches the network
+};
+
+// Gives a link in the pod the addresses and routes of a result and brings it up. All five route attributes of
+// CNI 1.1 are honoured. With duplicate detection it returns when all addresses are usable; one that another
+// node has is Code::kConflict. Also kConflict: an IPv6 address for a pod whose IPv6 is switched off.
 Result<> configure_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link,
-                            const CniResult& result);
+                            const CniResult& result, const DuplicateDetection& detection);
 
 // Whether the link has the addresses and routes of the record's result; Code::kChanged naming what is
 // missing. More than that is fine: it is a later plugin's.

@@ -54,4 +54,11 @@ Result<> RealKernel::write_link_sysctl(const netlink::Namespace& where, const st
   return netlink::write_link_sysctl(where, family, link, key, value);
 }
 
+Result<std::optional<std::string>> RealKernel::read_link_sysctl(const netlink::Namespace& where,
+                                                                const std::string& family,
+                                                                const std::string& link,
+                                                                const std::string& key) {
+  return netlink::read_link_sysctl(where, family, link, key);
+}
+
 }  // namespace vmlane::cni

@@ -21,6 +21,9 @@ class RealKernel final : public Kernel {
   Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                              const std::string& link, const std::string& key,
                              const std::string& value) override;
+  Result<std::optional<std::string>> read_link_sysctl(const netlink::Namespace& where,
+                                                      const std::string& family, const std::string& link,
+                                                      const std::string& key) override;
 };
 
 }  // namespace vmlane::cni

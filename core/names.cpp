@@ -50,6 +50,13 @@ std::string host_link(std::string_view attachment_id, unsigned salt) {
   return "vml" + sha256_hex(std::string(attachment_id) + "#" + std::to_string(salt)).substr(0, kDigits);
 }
 
+std::string vlan_link(std::string_view lower, unsigned vlan) {
+  constexpr std::size_t kDigits = 12;
+  std::string name = std::string(lower) + "." + std::to_string(vlan);
+  if (name.size() > kMaxLinkName) name = "vmv" + sha256_hex(name).substr(0, kDigits);
+  return name;
+}
+
 std::string link_alias(std::string_view attachment_id, std::string_view boot_id) {
   return std::string(kAliasPrefix) + std::string(attachment_id) + ":" + std::string(boot_id);
 }

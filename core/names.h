@@ -27,6 +27,10 @@ std::string attachment_id(std::string_view network, std::string_view container_i
 // 2, ..., which hashes the id again; the record keeps the name that was taken.
 std::string host_link(std::string_view attachment_id, unsigned salt = 0);
 
+// The VLAN device on a link: "<link>.<vlan>", as everybody calls it; "vmv" + 12 digits of a hash of that
+// where it is longer than a link's name may be.
+std::string vlan_link(std::string_view lower, unsigned vlan);
+
 // Alias of every link we make, by which DEL and sweep recognise it without a record: "vmlane:<id>:<boot-id>".
 std::string link_alias(std::string_view attachment_id, std::string_view boot_id);
 

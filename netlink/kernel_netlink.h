@@ -28,6 +28,13 @@ class KernelNetlink final : public Netlink {
   Result<> change_bridge_port(int index, const BridgePortChange& change) override;
   Result<BridgePort> bridge_port(int index) override;
 
+  Result<bool> bridge_filters_vlans(int index) override;
+  Result<> filter_vlans(int index, bool on) override;
+  Result<std::vector<PortVlans>> port_vlans(int index) override;
+  Result<> change_port_vlans(int index, const PortVlansChange& change) override;
+  Result<> create_vlan(const VlanSpec& spec) override;
+  Result<std::optional<std::uint16_t>> vlan_id(int index) override;
+
   Result<std::vector<AddressEntry>> addresses(int index) override;
   Result<> add_address(int index, const AddressSpec& address) override;
   Result<> remove_address(int index, const IpPrefix& address) override;

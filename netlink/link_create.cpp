@@ -57,9 +57,18 @@ Result<> KernelNetlink::create_veth(const VethSpec& spec, const Namespace& peer_
 
 Result<> KernelNetlink::create_bridge(const BridgeSpec& spec) {
   Message message = create_message(spec.name, spec.mac, spec.mtu);
-  message.nest(IFLA_LINKINFO, [&] { message.put_string(IFLA_INFO_KIND, "bridge"); });
+  message.nest(IFLA_LINKINFO, [&] {
+    message.put_string(IFLA_INFO_KIND, "bridge");
+    if (!spec.vlan_filtering) return;
+    message.nest(IFLA_INFO_DATA, [&] { message.put_u8(IFLA_BR_VLAN_FILTERING, 1); });
+  });
   VMLANE_ASSIGN(const Reply reply, socket_.request(message));
   if (reply.error == EEXIST) return name_taken(spec.name);
+  if (reply.error == EOPNOTSUPP && spec.vlan_filtering) {
+    return fail(Code::kKernel,
+                "cannot create bridge " + spec.name + ": the kernel has no bridge VLAN filtering",
+                "VLANs take a kernel with CONFIG_BRIDGE_VLAN_FILTERING, as distributions have it");
+  }
   if (!reply.ok()) return fail(reply.to_error("create bridge " + spec.name));
   return pin_bridge_mtu(spec);
 }

@@ -10,6 +10,7 @@
 #include "core/address.h"
 #include "core/error.h"
 #include "netlink/namespace.h"
+#include "netlink/vlan.h"
 
 // Links, addresses and routes of one network namespace, over libnl's rtnetlink sockets. This is the only room
 // that includes libnl.
@@ -51,6 +52,7 @@ struct BridgeSpec {
   MacAddress mac;  // fixed from the start: a bridge without one takes its lowest port's and changes it as
                    // ports come and go
   std::uint32_t mtu = 1500;
+  bool vlan_filtering = false;
 };
 
 // What to change on a link; unset members stay as they are.
@@ -71,6 +73,12 @@ struct BridgePortChange {
   std::optional<bool> isolated;
   std::optional<bool> learning;
   std::optional<bool> flood;  // unknown unicast
+};
+
+struct PortVlansChange {
+  std::vector<PortVlans> remove;
+  std::vector<PortVlans> add;
+  bool of_the_bridge = false;  // the link is the bridge device itself, not a port
 };
 
 struct BridgePort {
@@ -127,7 +135,8 @@ class Netlink {
   // link and no passing name on the host. Both are down. A name that is taken, in either namespace, is
   // Code::kConflict.
   virtual Result<> create_veth(const VethSpec& spec, const Namespace& peer_namespace) = 0;
-  // Code::kConflict when the name is taken.
+  // Code::kConflict when the name is taken. A kernel without VLAN filtering refuses a bridge that is to have
+  // it.
   virtual Result<> create_bridge(const BridgeSpec& spec) = 0;
   // Gone already is success.
   virtual Result<> delete_link(int index) = 0;
@@ -135,6 +144,18 @@ class Netlink {
 
   virtual Result<> change_bridge_port(int index, const BridgePortChange& change) = 0;
   virtual Result<BridgePort> bridge_port(int index) = 0;
+
+  // Code::kNotFound when the link is no bridge.
+  virtual Result<bool> bridge_filters_vlans(int index) = 0;
+  virtual Result<> filter_vlans(int index, bool on) = 0;
+  // Of a port or of the bridge device itself, normalized; none on a kernel without VLAN filtering.
+  virtual Result<std::vector<PortVlans>> port_vlans(int index) = 0;
+  // All in one system call: first what is removed (not there is success), then what is added or changed.
+  virtual Result<> change_port_vlans(int index, const PortVlansChange& change) = 0;
+  // Code::kConflict when the name is taken or the lower link has a device of that VLAN.
+  virtual Result<> create_vlan(const VlanSpec& spec) = 0;
+  // The VLAN of a VLAN device, whose lower link is Link::peer; none for any other link.
+  virtual Result<std::optional<std::uint16_t>> vlan_id(int index) = 0;
 
   virtual Result<std::vector<AddressEntry>> addresses(int index) = 0;
   // Exists already is success; with another prefix length it is Code::kConflict for IPv6, where the kernel

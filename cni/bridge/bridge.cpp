@@ -17,14 +17,37 @@ Result<netlink::Link> existing_link(netlink::Netlink& host, const std::string& n
   return *link;
 }
 
-Result<> make_bridge(Attachment& attachment, netlink::Netlink& host, const BridgeConfig& config) {
-  const netlink::BridgeSpec spec{config.bridge, own_bridge_mac(attachment.node.config, config.bridge),
-                                 config.mtu.value_or(kDefaultMtu)};
+Result<> make_bridge(Attachment& attachment, netlink::Netlink& host, const BridgeConfig& config,
+                     const std::optional<Uplink>& uplink) {
+  const std::uint32_t mtu = uplink ? uplink->mtu : kDefaultMtu;
+  const netlink::BridgeSpec spec{.name = config.bridge,
+                                 .mac = own_bridge_mac(attachment.node.config, config.bridge),
+                                 .mtu = config.mtu.value_or(mtu),
+                                 .vlan_filtering = config.vlan.any()};
   VMLANE_TRY(
       attachment.transaction.step("make bridge " + config.bridge, [&] { return host.create_bridge(spec); }));
   VMLANE_ASSIGN(const netlink::Link bridge, existing_link(host, config.bridge));
-  return attachment.transaction.step(
-      "name the bridge's owner", [&] { return host.change_link(bridge.index, {.alias = "vmlane:bridge"}); });
+  return attachment.transaction.step("name the bridge's owner", [&] {
+    return host.change_link(bridge.index, {.alias = BridgeNote().alias()});
+  });
+}
+
+Result<> refuse_other_kind(const netlink::Link& link) {
+  if (link.kind == "bridge") return {};
+  return fail(Code::kConflict,
+              "link " + link.name + " exists and is " +
+                  (link.kind.empty() ? "a device" : "of kind " + link.kind) + ", not a bridge",
+              "key \"bridge\" must name a bridge or a free name");
+}
+
+Result<> bring_up(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
+                  bool promiscuous) {
+  promiscuous = promiscuous && !bridge.promiscuous;
+  if (bridge.up && !promiscuous) return {};
+  netlink::LinkChange change{.up = true};
+  if (promiscuous) change.promiscuous = true;
+  return attachment.transaction.step("bring the bridge up",
+                                     [&] { return host.change_link(bridge.index, change); });
 }
 
 // Forwarding for what arrives on our own gateway. The node-wide switch is the administrator's.
@@ -38,18 +61,14 @@ IpAddress first_host(const IpPrefix& prefix) {
   return address;
 }
 
-Result<> refuse_overlap(const std::string& bridge, const std::vector<netlink::AddressEntry>& present,
-                        const IpPrefix& gateway) {
+// Addresses of the device that say another thing about the gateway's subnet.
+std::vector<IpPrefix> rivals_of(const IpPrefix& gateway, const std::vector<netlink::AddressEntry>& present) {
+  std::vector<IpPrefix> found;
   for (const auto& entry : present) {
     const bool overlaps = entry.prefix.contains(gateway.address) || gateway.contains(entry.prefix.address);
-    if (overlaps && entry.prefix != gateway) {
-      return fail(Code::kConflict,
-                  "bridge " + bridge + " has address " + entry.prefix.to_string() +
-                      ", the gateway would be " + gateway.to_string(),
-                  "name the bridge's address as the gateway, or remove it from the bridge");
-    }
+    if (overlaps && entry.prefix != gateway) found.push_back(entry.prefix);
   }
-  return {};
+  return found;
 }
 
 bool lists(const Json& handles, const char* key, const std::string& value) {
@@ -68,12 +87,128 @@ Result<std::vector<AttachmentRecord>> neighbours(const Node& node, const std::st
   return std::move(listing.records);
 }
 
-// On an administrator's bridge the record must say that the address is ours before it is there.
-Result<> record_gateway(Attachment& attachment, const std::string& gateway) {
+// What lasts on a device that stays must be in the record as ours before it is there: the address, and those
+// that it replaces.
+Result<> record_gateway(Attachment& attachment, const std::string& gateway,
+                        const std::vector<std::string>& replaced) {
   return attachment.transaction.step("record the gateway address", [&] {
-    attachment.record.handles["gateways"].push_back(gateway);
+    Json& handles = attachment.record.handles;
+    handles["gateways"].push_back(gateway);
+    for (const std::string& address : replaced)
+      handles["replaced"].push_back({{"address", address}, {"gateway", gateway}});
     return RecordStore(attachment.node.config).write(attachment.record);
   });
+}
+
+// Addresses that `gateway` took the place of, by a record.
+std::vector<std::string> replaced_by(const std::string& gateway, const AttachmentRecord& record) {
+  std::vector<std::string> found;
+  const auto it = record.handles.find("replaced");
+  if (it == record.handles.end() || !it->is_array()) return found;
+  for (const Json& entry : *it) {
+    if (entry.is_object() && entry.value("gateway", "") == gateway)
+      found.push_back(entry.value("address", ""));
+  }
+  return found;
+}
+
+// Whoever shares an address that vmlane gave keeps it alive, and inherits what is to come back after it.
+Result<> share_gateway(Attachment& attachment, const std::string& gateway,
+                       const std::vector<AttachmentRecord>& others) {
+  const auto giver = std::ranges::find_if(
+      others, [&](const AttachmentRecord& record) { return lists(record.handles, "gateways", gateway); });
+  if (giver == others.end()) return {};
+  return record_gateway(attachment, gateway, replaced_by(gateway, *giver));
+}
+
+Result<> remove_rivals(Attachment& attachment, netlink::Netlink& host, const netlink::Link& device,
+                       const std::vector<IpPrefix>& rivals) {
+  for (const IpPrefix& rival : rivals) {
+    VMLANE_TRY(attachment.transaction.step("take " + rival.to_string() + " from the bridge",
+                                           [&] { return host.remove_address(device.index, rival); }));
+  }
+  return {};
+}
+
+Result<> give_gateway(Attachment& attachment, netlink::Netlink& host, const GatewayDevice& device,
+                      const IpPrefix& gateway, const std::vector<IpPrefix>& rivals) {
+  std::vector<std::string> replaced;
+  for (const IpPrefix& rival : rivals) replaced.push_back(rival.to_string());
+  if (!device.own || !rivals.empty()) VMLANE_TRY(record_gateway(attachment, gateway.to_string(), replaced));
+  VMLANE_TRY(remove_rivals(attachment, host, device.link, rivals));
+  VMLANE_TRY(attachment.transaction.step("give the bridge " + gateway.to_string(), [&] {
+    return host.add_address(device.link.index, {gateway, true});
+  }));
+  if (!device.own) return {};
+  return forward_from(attachment.node, attachment.host, device.link.name, gateway.address.v6);
+}
+
+std::unexpected<Error> rival_in_the_way(const netlink::Link& device, const IpPrefix& rival,
+                                        const IpPrefix& gateway) {
+  return fail(Code::kConflict,
+              "bridge " + device.name + " has address " + rival.to_string() + ", the gateway would be " +
+                  gateway.to_string(),
+              "name the bridge's address as the gateway, remove it from the bridge, or have it replaced by "
+              "\"forceAddress\": true");
+}
+
+// Whether another attachment lives by a gateway address: because its record says that it gave it, or because
+// its result has it.
+bool needs(const AttachmentRecord& other, const std::string& device, const IpPrefix& gateway) {
+  if (other.handles.value("gateway_device", "") != device) return false;
+  if (lists(other.handles, "gateways", gateway.to_string())) return true;
+  if (other.result.is_null()) return false;
+  const auto result = CniResult::from_json(other.result, kNewestVersion, "recorded result");
+  return result && std::ranges::any_of(result->ips, [&](const ResultIp& ip) {
+           return ip.gateway == gateway.address && ip.address.length == gateway.length;
+         });
+}
+
+Result<> take_back_gateway(const Reclaim& reclaim, netlink::Netlink& host, const netlink::Link& device,
+                           const IpPrefix& gateway) {
+  VMLANE_TRY(reclaim.transaction.step("take " + gateway.to_string() + " from the bridge",
+                                      [&] { return host.remove_address(device.index, gateway); }));
+  for (const std::string& text : replaced_by(gateway.to_string(), *reclaim.record)) {
+    const auto address = IpPrefix::parse(text);
+    if (!address) continue;
+    VMLANE_TRY(reclaim.transaction.step("give the bridge " + text + " again", [&] {
+      return host.add_address(device.index, {*address, true});
+    }));
+  }
+  return {};
+}
+
+Result<> release_gateways(const Reclaim& reclaim, netlink::Netlink& host,
+                          const std::vector<AttachmentRecord>& others) {
+  if (reclaim.record == nullptr) return {};
+  const Json& handles = reclaim.record->handles;
+  const auto gateways = handles.find("gateways");
+  if (gateways == handles.end() || !gateways->is_array()) return {};
+  const std::string name = handles.value("gateway_device", handles.value("bridge", ""));
+  VMLANE_ASSIGN(const auto device, host.find_link(name));
+  if (!device) return {};
+  for (const Json& gateway : *gateways) {
+    const auto prefix = gateway.is_string() ? IpPrefix::parse(gateway.get_ref<const std::string&>())
+                                            : fail(Code::kDecode, "no address");
+    if (!prefix) continue;
+    const bool needed = std::ranges::any_of(
+        others, [&](const AttachmentRecord& other) { return needs(other, name, *prefix); });
+    if (!needed) VMLANE_TRY(take_back_gateway(reclaim, host, *device, *prefix));
+  }
+  return {};
+}
+
+Result<bool> has_ports(netlink::Netlink& host, const netlink::Link& bridge) {
+  VMLANE_ASSIGN(const auto links, host.links());
+  return std::ranges::any_of(links, [&](const netlink::Link& link) { return link.master == bridge.index; });
+}
+
+// Whether the attachment can have left more on the bridge than its port. Without a record anything is
+// possible.
+bool left_more(const Reclaim& reclaim, const netlink::Link& bridge) {
+  if (!BridgeNote::parse(bridge.alias).uplink.empty() || reclaim.record == nullptr) return true;
+  const Json& handles = reclaim.record->handles;
+  return handles.contains("gateways") || handles.contains("port_vlans");
 }
 
 }  // namespace
@@ -88,81 +223,75 @@ MacAddress own_bridge_mac(const NodeConfig& node, const std::string& name) {
   return MacAddress::derived("bridge\n" + machine_id + "\n" + node.state_dir.string() + "\n" + name);
 }
 
-Result<netlink::Link> ensure_bridge(Attachment& attachment, netlink::Netlink& host,
-                                    const BridgeConfig& config) {
-  VMLANE_ASSIGN(auto link, host.find_link(config.bridge));
-  if (!link) {
-    VMLANE_TRY(make_bridge(attachment, host, config));
-    VMLANE_ASSIGN(link, existing_link(host, config.bridge));
-  }
-  if (link->kind != "bridge") {
-    return fail(Code::kConflict,
-                "link " + config.bridge + " exists and is " +
-                    (link->kind.empty() ? "a device" : "of kind " + link->kind) + ", not a bridge",
-                "key \"bridge\" must name a bridge or a free name");
-  }
-  const bool promiscuous = config.promisc_mode && !link->promiscuous;
-  if (!link->up || promiscuous) {
-    netlink::LinkChange change{.up = true};
-    if (promiscuous) change.promiscuous = true;
-    VMLANE_TRY(attachment.transaction.step("bring the bridge up",
-                                           [&] { return host.change_link(link->index, change); }));
-  }
-  return existing_link(host, config.bridge);
+bool is_own_bridge(const NodeConfig& node, const netlink::Link& bridge) {
+  return bridge.kind == "bridge" && bridge.mac == own_bridge_mac(node, bridge.name);
 }
 
-Result<> ensure_gateways(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
-                         std::vector<ResultIp>& ips) {
-  const Node& node = attachment.node;
-  const bool own = bridge.mac == own_bridge_mac(node.config, bridge.name);
+Result<Ground> ensure_bridge(Attachment& attachment, netlink::Netlink& host, const BridgeConfig& config) {
+  VMLANE_ASSIGN(auto link, host.find_link(config.bridge));
+  if (link) VMLANE_TRY(refuse_other_kind(*link));
+  Ground ground{.own = !link || is_own_bridge(attachment.node.config, *link)};
+  std::optional<Uplink> uplink;
+  if (!config.uplink.empty()) {
+    VMLANE_ASSIGN(uplink, judge_uplink(host, config.uplink, config.mtu, link, ground.own));
+  }
+  if (!link) {
+    VMLANE_TRY(make_bridge(attachment, host, config, uplink));
+    VMLANE_ASSIGN(link, existing_link(host, config.bridge));
+  }
+  if (config.vlan.any()) VMLANE_TRY(require_filtering(attachment, host, *link, ground.own));
+  if (uplink && ground.own) {
+    VMLANE_ASSIGN(ground.uplink, join_uplink(attachment, host, *link, *uplink));
+  } else if (uplink) {
+    ground.uplink = uplink->link;
+  }
+  if (ground.uplink && config.vlan.any())
+    VMLANE_TRY(ensure_uplink_vlans(attachment, host, *ground.uplink, config.vlan.port(), ground.own));
+  VMLANE_TRY(bring_up(attachment, host, *link, config.promisc_mode));
+  VMLANE_ASSIGN(ground.bridge, existing_link(host, config.bridge));
+  ground.mtu = uplink ? std::min(ground.bridge.mtu, uplink->mtu) : ground.bridge.mtu;
+  return ground;
+}
+
+Result<> ensure_gateways(Attachment& attachment, netlink::Netlink& host, const GatewayDevice& device,
+                         const BridgeConfig& config, std::vector<ResultIp>& ips) {
   for (ResultIp& ip : ips) {
     if (!ip.gateway) ip.gateway = first_host(ip.address);
     const IpPrefix gateway{*ip.gateway, ip.address.length};
-    VMLANE_ASSIGN(const auto present, host.addresses(bridge.index));
+    VMLANE_ASSIGN(const auto present, host.addresses(device.link.index));
     const bool there =
         std::ranges::any_of(present, [&](const auto& entry) { return entry.prefix == gateway; });
     if (there) {
-      // Whoever shares an address that vmlane gave keeps it alive.
-      VMLANE_ASSIGN(const auto others, own ? std::vector<AttachmentRecord>()
-                                           : neighbours(node, bridge.name, attachment.record.key.id()));
-      const bool shared = std::ranges::any_of(
-          others, [&](const auto& record) { return lists(record.handles, "gateways", gateway.to_string()); });
-      if (shared) VMLANE_TRY(record_gateway(attachment, gateway.to_string()));
+      if (device.own && !config.force_address) continue;
+      VMLANE_ASSIGN(const auto others,
+                    neighbours(attachment.node, config.bridge, attachment.record.key.id()));
+      VMLANE_TRY(share_gateway(attachment, gateway.to_string(), others));
       continue;
     }
-    VMLANE_TRY(refuse_overlap(bridge.name, present, gateway));
-    if (!own) VMLANE_TRY(record_gateway(attachment, gateway.to_string()));
-    VMLANE_TRY(attachment.transaction.step("give the bridge " + gateway.to_string(), [&] {
-      return host.add_address(bridge.index, {gateway, true});
-    }));
-    if (own) VMLANE_TRY(forward_from(node, attachment.host, bridge.name, gateway.address.v6));
+    const auto rivals = rivals_of(gateway, present);
+    if (!rivals.empty() && !config.force_address)
+      return rival_in_the_way(device.link, rivals.front(), gateway);
+    VMLANE_TRY(give_gateway(attachment, host, device, gateway, rivals));
   }
   return {};
 }
 
-Result<> release_bridge(const Node& node, netlink::Netlink& host, const std::string& name,
-                        const std::string& attachment_id) {
-  VMLANE_ASSIGN(const auto lock, lock_bridge(node.config, name));
+Result<> release_bridge(const Reclaim& reclaim, netlink::Netlink& host, const std::string& name) {
+  const NodeConfig& config = reclaim.node.config;
+  VMLANE_ASSIGN(const auto lock, lock_bridge(config, name));
   VMLANE_ASSIGN(const auto bridge, host.find_link(name));
   if (!bridge || bridge->kind != "bridge") return {};
-  if (bridge->mac == own_bridge_mac(node.config, name)) {
-    VMLANE_ASSIGN(const auto links, host.links());
-    const bool used =
-        std::ranges::any_of(links, [&](const netlink::Link& link) { return link.master == bridge->index; });
-    return used ? Result<>() : host.delete_link(bridge->index);
+  const bool own = is_own_bridge(config, *bridge);
+  const bool left = left_more(reclaim, *bridge);
+  std::vector<AttachmentRecord> others;
+  if (left) {
+    VMLANE_ASSIGN(others, neighbours(reclaim.node, name, reclaim.key.id()));
+    VMLANE_TRY(release_gateways(reclaim, host, others));
+    if (own) VMLANE_TRY(release_uplink(reclaim, host, *bridge, others));
   }
-  const auto record = RecordStore(node.config).read(attachment_id);
-  if (!record || !*record || !(*record)->handles.contains("gateways")) return {};
-  VMLANE_ASSIGN(const auto others, neighbours(node, name, attachment_id));
-  for (const Json& gateway : (*record)->handles["gateways"]) {
-    const auto prefix = gateway.is_string() ? IpPrefix::parse(gateway.get_ref<const std::string&>())
-                                            : fail(Code::kDecode, "no address");
-    const bool needed = std::ranges::any_of(others, [&](const auto& other) {
-      return gateway.is_string() && lists(other.handles, "gateways", gateway.get<std::string>());
-    });
-    if (prefix && !needed) VMLANE_TRY(host.remove_address(bridge->index, *prefix));
-  }
-  return {};
+  VMLANE_ASSIGN(const bool used, has_ports(host, *bridge));
+  if (!own || used) return left ? release_vlans(reclaim, host, *bridge, own, others) : Result<>();
+  return reclaim.transaction.step("remove the bridge", [&] { return host.delete_link(bridge->index); });
 }
 
 }  // namespace vmlane::cni

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cni/bridge/config.h"
+#include "cni/bridge/uplink.h"
 #include "cni/lane.h"
 #include "cni/result.h"
 #include "core/error.h"
@@ -18,7 +19,8 @@
 //
 // A bridge is ours when it has the MAC we derive for its name on this node: the MAC is in the very request
 // that makes the bridge, so no kill can come between. It is removed when its last port goes. Any other bridge
-// is an administrator's and keeps what it has; of it we only take back gateway addresses that we gave.
+// is an administrator's and keeps what it has; of it we only take back what we gave, gateway addresses and
+// VLAN devices, and give back the addresses that a gateway replaced.
 namespace vmlane::cni {
 
 Result<ObjectLock> lock_bridge(const NodeConfig& node, const std::string& name);
@@ -27,19 +29,30 @@ Result<ObjectLock> lock_bridge(const NodeConfig& node, const std::string& name);
 // machine.
 MacAddress own_bridge_mac(const NodeConfig& node, const std::string& name);
 
-// The bridge, made and up. With `config.mtu` unset a new one gets 1500. Code::kConflict when the name is
-// another kind of link.
-Result<netlink::Link> ensure_bridge(Attachment& attachment, netlink::Netlink& host,
-                                    const BridgeConfig& config);
+bool is_own_bridge(const NodeConfig& node, const netlink::Link& bridge);
 
-// Gives the bridge the gateway of each address in `ips`, filling in the first host address where IPAM named
-// none. Code::kConflict when the bridge has another address in that subnet.
-Result<> ensure_gateways(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
-                         std::vector<ResultIp>& ips);
+// What an attachment stands on.
+struct Ground {
+  netlink::Link bridge;
+  bool own = false;                     // the bridge is ours
+  std::optional<netlink::Link> uplink;  // a port of it
+  std::uint32_t mtu = 0;                // the most that bridge and uplink carry
+};
 
-// The other half of both: takes back gateway addresses that no other attachment needs, and the bridge when it
-// is ours and without ports. Takes the bridge's lock.
-Result<> release_bridge(const Node& node, netlink::Netlink& host, const std::string& name,
-                        const std::string& attachment_id);
+// The bridge, made and up, filtering VLANs when the attachment has some, with its uplink. With `config.mtu`
+// unset a new one gets the uplink's MTU, else 1500. Code::kConflict when the name is another kind of link;
+// other errors are those of the uplink and of VLAN filtering.
+Result<Ground> ensure_bridge(Attachment& attachment, netlink::Netlink& host, const BridgeConfig& config);
+
+// Gives `device`, the bridge or its device in a VLAN, the gateway of each address in `ips`, filling in the
+// first host address where IPAM named none. Another address of the device in that subnet is replaced with
+// `config.force_address`, else Code::kConflict.
+Result<> ensure_gateways(Attachment& attachment, netlink::Netlink& host, const GatewayDevice& device,
+                         const BridgeConfig& config, std::vector<ResultIp>& ips);
+
+// The other half of both: takes back what no other attachment needs of gateway addresses, VLANs and uplink,
+// and the bridge when it is ours and has no port left. Takes the bridge's lock; each change is one step of
+// `reclaim`.
+Result<> release_bridge(const Reclaim& reclaim, netlink::Netlink& host, const std::string& name);
 
 }  // namespace vmlane::cni

@@ -14,11 +14,8 @@ namespace {
 constexpr std::int64_t kMinMtu = 68;
 constexpr std::int64_t kMaxMtu = 65535;
 
-constexpr std::array<std::string_view, 10> kReferenceKeys = {"ipMasq",        "ipMasqBackend",
-                                                             "forceAddress",  "vlan",
-                                                             "vlanTrunk",     "preserveDefaultVlan",
-                                                             "macspoofchk",   "enabledad",
-                                                             "portIsolation", "disableContainerInterface"};
+constexpr std::array<std::string_view, 4> kReferenceKeys = {"ipMasq", "ipMasqBackend", "macspoofchk",
+                                                            "portIsolation"};
 
 bool says_nothing(const Json& value) {
   return value.is_null() || value == false || value == 0 ||
@@ -28,6 +25,26 @@ bool says_nothing(const Json& value) {
 Result<bool> flag(ObjectReader& reader, std::string_view key) {
   VMLANE_ASSIGN(const auto value, reader.boolean(key));
   return value.value_or(false);
+}
+
+Result<std::string> parse_uplink(ObjectReader& reader, const std::string& bridge) {
+  VMLANE_ASSIGN(const auto uplink, reader.string("uplink"));
+  if (!uplink || uplink->empty()) return std::string();
+  VMLANE_TRY(names::check_link_name(*uplink, "key \"uplink\"", Code::kInvalidConfig));
+  if (*uplink == bridge) {
+    return fail(Code::kInvalidConfig, "key \"uplink\" is \"" + bridge + "\", the bridge itself",
+                "name the NIC that the bridge is to use");
+  }
+  return *uplink;
+}
+
+// Keys that say how the workload's interface comes up.
+Result<> parse_interface_keys(ObjectReader& reader, bool has_ipam, BridgeConfig& config) {
+  VMLANE_ASSIGN(config.duplicate_detection, flag(reader, "enabledad"));
+  VMLANE_ASSIGN(config.leave_down, flag(reader, "disableContainerInterface"));
+  if (!config.leave_down || !has_ipam) return {};
+  return fail(Code::kInvalidConfig, "key \"disableContainerInterface\" is true together with \"ipam\"",
+              "an interface that stays down has no use for addresses: remove one of the two");
 }
 
 }  // namespace
@@ -44,6 +61,10 @@ Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
   config.is_gateway = config.is_gateway || config.is_default_gateway;
   VMLANE_ASSIGN(config.hairpin_mode, flag(reader, "hairpinMode"));
   VMLANE_ASSIGN(config.promisc_mode, flag(reader, "promiscMode"));
+  VMLANE_ASSIGN(config.force_address, flag(reader, "forceAddress"));
+  VMLANE_ASSIGN(config.vlan, parse_vlan_config(reader));
+  VMLANE_ASSIGN(config.uplink, parse_uplink(reader, config.bridge));
+  VMLANE_TRY(parse_interface_keys(reader, has_ipam, config));
   VMLANE_ASSIGN(const auto mtu, reader.integer("mtu", 0, kMaxMtu));
   if (mtu && *mtu != 0) {  // 0 is the reference plugin's "not set"
     if (*mtu < kMinMtu)

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "cni/bridge/vlan.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -20,7 +21,12 @@ struct BridgeConfig {
   bool is_default_gateway = false;   // and the result a default route through it; implies is_gateway
   std::optional<std::uint32_t> mtu;  // unset: the bridge's
   bool hairpin_mode = false;
-  bool promisc_mode = false;  // of the bridge device
+  bool promisc_mode = false;   // of the bridge device
+  bool force_address = false;  // a gateway address takes the place of another in its subnet
+  VlanConfig vlan;
+  std::string uplink;                // the bridge's way out of the node; empty: none of ours
+  bool duplicate_detection = false;  // "enabledad"
+  bool leave_down = false;           // "disableContainerInterface"
 };
 
 // Reads the shared keys from `config` through `reader`, which the lane goes on to ask for its own.

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 
-#include "cni/bridge/bridge.h"
 #include "cni/ipam.h"
 #include "cni/sysctl.h"
 #include "core/names.h"
@@ -69,7 +68,8 @@ Result<> check_host_end(netlink::Netlink& host, const AttachmentRecord& record) 
   if (link->master != bridge->index)
     return fail(Code::kChanged, "host link " + name + " is no port of bridge " + bridge_name);
   if (!link->up) return fail(Code::kChanged, "host link " + name + " is down");
-  return {};
+  VMLANE_TRY(check_vlans(host, *link, record));
+  return check_uplink(host, *bridge, record);
 }
 
 // Towards the workload at the host's end; from it at the pod's, which a pod with CAP_NET_ADMIN could lift: a
@@ -120,16 +120,38 @@ void BridgeLane::plan(AttachmentRecord& record) const {
   record.handles["bridge"] = config_.bridge;
   record.handles["host_link"] = names::host_link(record.key.id());
   record.handles["pod_link"] = record.key.ifname;
+  if (config_.vlan.any()) record.handles["port_vlans"] = vlans_to_json(config_.vlan.port());
+  if (!config_.uplink.empty()) record.handles["uplink"] = config_.uplink;
+  if (!config_.is_gateway) return;
+  const std::uint16_t vlan = config_.vlan.native;
+  if (vlan != 0) record.handles["gateway_vlan"] = vlan;
+  record.handles["gateway_device"] = vlan == 0 ? config_.bridge : names::vlan_link(config_.bridge, vlan);
 }
 
-Result<std::uint32_t> BridgeLane::effective_mtu(const netlink::Link& bridge) const {
-  if (config_.mtu.value_or(0) > bridge.mtu) {
+// Pods of one VLAN share a segment; a trunk is on that of its native VLAN.
+std::string BridgeLane::segment() const {
+  const std::string bridge = "bridge:" + config_.bridge;
+  return config_.vlan.native == 0 ? bridge : bridge + ":vlan:" + std::to_string(config_.vlan.native);
+}
+
+Result<std::uint32_t> BridgeLane::effective_mtu(const Ground& ground) const {
+  if (config_.mtu.value_or(0) > ground.mtu) {
     return fail(Code::kInvalidConfig,
-                "key \"mtu\" is " + std::to_string(*config_.mtu) + ", bridge " + bridge.name + " carries " +
-                    std::to_string(bridge.mtu),
+                "key \"mtu\" is " + std::to_string(*config_.mtu) + ", bridge " + ground.bridge.name +
+                    " carries " + std::to_string(ground.mtu),
                 "lower the key or raise the bridge's MTU");
   }
-  return config_.mtu.value_or(bridge.mtu);
+  return config_.mtu.value_or(ground.mtu);
+}
+
+Result<> BridgeLane::be_gateway(Attachment& attachment, netlink::Netlink& host, const Ground& ground,
+                                CniResult& result) {
+  GatewayDevice device{ground.bridge, ground.own};
+  if (config_.vlan.native != 0) {
+    VMLANE_ASSIGN(device, ensure_gateway_device(attachment, host, ground.bridge, config_.vlan.native));
+    attachment.record.handles["gateway_device"] = device.link.name;
+  }
+  return ensure_gateways(attachment, host, device, config_, result.ips);
 }
 
 Result<std::string> BridgeLane::make_pair(Attachment& attachment, netlink::Netlink& host, std::uint32_t mtu,
@@ -165,6 +187,7 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
     VMLANE_TRY(attachment.transaction.step(
         "set hairpin mode", [&] { return host.change_bridge_port(link->index, {.hairpin = true}); }));
   }
+  if (config_.vlan.any()) VMLANE_TRY(join_vlans(attachment, host, link->index, config_.vlan));
   // An administrator's bridge that follows its smallest port must not shrink for this one.
   VMLANE_ASSIGN(const auto now, host.find_link(bridge.index));
   if (now && now->mac != bridge.mac) {
@@ -198,13 +221,14 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
       }));
   std::optional<ObjectLock> lock;
   VMLANE_ASSIGN(lock, lock_bridge(node.config, config_.bridge));
-  VMLANE_ASSIGN(const netlink::Link bridge, ensure_bridge(attachment, *host, config_));
+  VMLANE_ASSIGN(const Ground ground, ensure_bridge(attachment, *host, config_));
+  const netlink::Link& bridge = ground.bridge;
   if (bridge.mac == mac) {
     return fail(Code::kConflict, "MAC " + mac.to_string() + " is that of bridge " + bridge.name,
                 "frames for one would end at the other; give the NIC another MAC");
   }
-  VMLANE_ASSIGN(const std::uint32_t mtu, effective_mtu(bridge));
-  if (config_.is_gateway) VMLANE_TRY(ensure_gateways(attachment, *host, bridge, result.ips));
+  VMLANE_ASSIGN(const std::uint32_t mtu, effective_mtu(ground));
+  if (config_.is_gateway) VMLANE_TRY(be_gateway(attachment, *host, ground, result));
   VMLANE_ASSIGN(const std::string host_name, make_pair(attachment, *host, mtu, mac));
   VMLANE_ASSIGN(const netlink::Link host_link, add_port(attachment, *host, bridge, host_name));
   lock.reset();
@@ -245,8 +269,7 @@ Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
   VMLANE_TRY(reclaim.transaction.step(
       "remove the veth pair", [&] { return host_end ? host->delete_link(host_end->index) : Result<>(); }));
   if (bridge.empty()) return {};
-  return reclaim.transaction.step(
-      "release the bridge", [&] { return release_bridge(reclaim.node, *host, bridge, reclaim.key.id()); });
+  return release_bridge(reclaim, *host, bridge);
 }
 
 Result<> BridgeLane::check(const Inspection& inspection) {

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "cni/bridge/bridge.h"
 #include "cni/bridge/config.h"
 #include "cni/lane.h"
 
@@ -16,7 +17,7 @@ namespace vmlane::cni {
 class BridgeLane : public Lane {
  public:
   Result<> configure(const Request& request, const Node& node) final;
-  std::string segment() const final { return "bridge:" + config_.bridge; }
+  std::string segment() const final;
   std::vector<std::string> pod_links(const AttachmentKey& key) const override { return {key.ifname}; }
   void plan(AttachmentRecord& record) const override;
   Result<CniResult> apply(Attachment& attachment) final;
@@ -25,19 +26,22 @@ class BridgeLane : public Lane {
   Result<> status(const Request& request, const Node& node) override;
 
  protected:
+  const BridgeConfig& config() const { return config_; }
   // The lane's own keys.
   virtual Result<> configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) = 0;
-  // The pod's veth is there, down, with MAC and MTU; its host end is in the bridge and still down. Leaves the
-  // pod's end up.
+  // The pod's veth is there, down, with MAC and MTU; its host end is in the bridge and up. Leaves the pod's
+  // end up, unless it was asked to stay down.
   virtual Result<> wire_pod(Attachment& attachment, netlink::Netlink& pod_links,
                             const netlink::Link& pod_link, const CniResult& result) = 0;
 
  private:
   Result<netlink::Link> add_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
                                  const std::string& host_link);
+  Result<> be_gateway(Attachment& attachment, netlink::Netlink& host, const Ground& ground,
+                      CniResult& result);
   Result<std::string> make_pair(Attachment& attachment, netlink::Netlink& host, std::uint32_t mtu,
                                 const MacAddress& mac);
-  Result<std::uint32_t> effective_mtu(const netlink::Link& bridge) const;
+  Result<std::uint32_t> effective_mtu(const Ground& ground) const;
 
   BridgeConfig config_;
 };

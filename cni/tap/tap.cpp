@@ -59,7 +59,21 @@ void TapLane::plan(AttachmentRecord& record) const {
   record.handles["group"] = tap_.group;
 }
 
+Result<> TapLane::refuse_keys_of_containers() const {
+  if (config().duplicate_detection) {
+    return fail(Code::kUnsupportedField, "key \"enabledad\" is true, which vmlane-tap does not carry out",
+                "the addresses are the guest's, which looks for duplicates by itself: remove the key");
+  }
+  if (config().leave_down) {
+    return fail(Code::kUnsupportedField,
+                "key \"disableContainerInterface\" is true, which vmlane-tap does not carry out",
+                "nobody would bring its links up; they send nothing before the guest does: remove the key");
+  }
+  return {};
+}
+
 Result<> TapLane::configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) {
+  VMLANE_TRY(refuse_keys_of_containers());
   VMLANE_ASSIGN(const auto queues, reader.integer("queues", 1, kMaxQueues));
   VMLANE_ASSIGN(const auto multi_queue, reader.boolean("multiQueue"));  // the reference tap plugin's spelling
   VMLANE_ASSIGN(const auto owner, reader.integer("owner", 0, kMaxId));

@@ -23,15 +23,19 @@ void await_forwarding(netlink::Netlink& host, int port) {
   }
 }
 
+void await_path(const Attachment& attachment) {
+  const auto host = attachment.node.kernel.netlink(attachment.host);
+  const auto port =
+      host ? (*host)->find_link(attachment.record.handles.value("host_link", "")) : fail(host.error());
+  if (port && *port) await_forwarding(**host, (*port)->index);
+}
+
 // Neighbours may still have the addresses with an earlier pod's MAC. They would notice in time, so an
 // announcement that cannot be made is no reason to fail the ADD.
 void announce(const Attachment& attachment, const netlink::Link& pod_link, const CniResult& result) {
   if (result.ips.empty()) return;
   const Node& node = attachment.node;
-  const auto host = node.kernel.netlink(attachment.host);
-  const auto port =
-      host ? (*host)->find_link(attachment.record.handles.value("host_link", "")) : fail(host.error());
-  if (port && *port) await_forwarding(**host, (*port)->index);
+  await_path(attachment);
   std::vector<IpAddress> addresses;
   for (const ResultIp& ip : result.ips) addresses.push_back(ip.address.address);
   const auto told = node.kernel.announce_addresses(attachment.pod, pod_link.index, pod_link.mac, addresses);
@@ -46,7 +50,10 @@ Result<> VethLane::configure_pod_side(ObjectReader&, const Request&, const Node&
 
 Result<> VethLane::wire_pod(Attachment& attachment, netlink::Netlink& pod_links,
                             const netlink::Link& pod_link, const CniResult& result) {
-  VMLANE_TRY(configure_pod_link(attachment, pod_links, pod_link, result));
+  if (config().leave_down) return {};
+  const DuplicateDetection detection{.on = config().duplicate_detection,
+                                     .await_path = [&attachment] { await_path(attachment); }};
+  VMLANE_TRY(configure_pod_link(attachment, pod_links, pod_link, result, detection));
   announce(attachment, pod_link, result);
   return {};
 }

@@ -187,8 +187,7 @@ TEST_P(ConfigTest, KeysOfTheReferencePluginThatAreNotCarriedOutAreRefusedByName)
     const char* key;
     Json value;
   };
-  for (const Case& c : {Case{"ipMasq", true}, Case{"vlan", 7}, Case{"vlanTrunk", Json::array({{{"id", 7}}})},
-                        Case{"macspoofchk", true}, Case{"portIsolation", true}, Case{"forceAddress", true}}) {
+  for (const Case& c : {Case{"ipMasq", true}, Case{"macspoofchk", true}, Case{"portIsolation", true}}) {
     expect_refused(add_call(config({{c.key, c.value}})), Code::kUnsupportedField, {c.key});
   }
 }

@@ -71,6 +71,12 @@ class FakeNetlink final : public netlink::Netlink {
   Result<> change_link(int, const netlink::LinkChange&) override { return unexpected_call(); }
   Result<> change_bridge_port(int, const netlink::BridgePortChange&) override { return unexpected_call(); }
   Result<netlink::BridgePort> bridge_port(int) override { return netlink::BridgePort{}; }
+  Result<bool> bridge_filters_vlans(int) override { return unexpected_call(); }
+  Result<> filter_vlans(int, bool) override { return unexpected_call(); }
+  Result<std::vector<netlink::PortVlans>> port_vlans(int) override { return unexpected_call(); }
+  Result<> change_port_vlans(int, const netlink::PortVlansChange&) override { return unexpected_call(); }
+  Result<> create_vlan(const netlink::VlanSpec&) override { return unexpected_call(); }
+  Result<std::optional<std::uint16_t>> vlan_id(int) override { return unexpected_call(); }
   Result<std::vector<netlink::AddressEntry>> addresses(int) override {
     return std::vector<netlink::AddressEntry>();
   }

@@ -6,20 +6,32 @@
 #include "tests/support/process.h"
 
 namespace vmlane::test {
+namespace {
+
+lab::GuestFiles build(const std::vector<std::string>& arguments) {
+  std::vector<std::string> command = {VMLANE_SOURCE_DIR "/scripts/guest-image"};
+  command.insert(command.end(), arguments.begin(), arguments.end());
+  const auto built = run(command, {.timeout = std::chrono::minutes(5)});
+  lab::GuestFiles files;
+  std::istringstream lines(built.out);
+  std::string what;
+  std::string path;
+  while (lines >> what >> path) {
+    if (what == "kernel") files.kernel = path;
+    if (what == "initramfs") files.initramfs = path;
+  }
+  return files;
+}
+
+}  // namespace
 
 const lab::GuestFiles& guest_image() {
-  static const lab::GuestFiles image = [] {
-    const auto built = run({VMLANE_SOURCE_DIR "/scripts/guest-image"}, {.timeout = std::chrono::minutes(5)});
-    lab::GuestFiles files;
-    std::istringstream lines(built.out);
-    std::string what;
-    std::string path;
-    while (lines >> what >> path) {
-      if (what == "kernel") files.kernel = path;
-      if (what == "initramfs") files.initramfs = path;
-    }
-    return files;
-  }();
+  static const lab::GuestFiles image = build({});
+  return image;
+}
+
+const lab::GuestFiles& node_guest_image() {
+  static const lab::GuestFiles image = build({"--full"});
   return image;
 }
 
