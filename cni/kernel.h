@@ -2,10 +2,12 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "core/error.h"
+#include "netlink/masquerade.h"
 #include "netlink/namespace.h"
 #include "netlink/netlink.h"
 
@@ -33,6 +35,14 @@ class Kernel {
   virtual Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                                      const std::string& link, const std::string& key,
                                      const std::string& value) = 0;
+  virtual Result<std::optional<std::string>> read_link_sysctl(const netlink::Namespace& where,
+                                                              const std::string& family,
+                                                              const std::string& link,
+                                                              const std::string& key) = 0;
+  virtual Result<> set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) = 0;
+  virtual Result<bool> has_masquerade(const netlink::Namespace& where,
+                                      const netlink::Masquerade& masquerade) = 0;
+  virtual Result<> remove_masquerade(const netlink::Namespace& where, const std::string& owner) = 0;
 };
 
 }  // namespace vmlane::cni

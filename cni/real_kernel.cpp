@@ -54,4 +54,24 @@ Result<> RealKernel::write_link_sysctl(const netlink::Namespace& where, const st
   return netlink::write_link_sysctl(where, family, link, key, value);
 }
 
+Result<std::optional<std::string>> RealKernel::read_link_sysctl(const netlink::Namespace& where,
+                                                                const std::string& family,
+                                                                const std::string& link,
+                                                                const std::string& key) {
+  return netlink::read_link_sysctl(where, family, link, key);
+}
+
+Result<> RealKernel::set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) {
+  return netlink::set_masquerade(where, masquerade);
+}
+
+Result<bool> RealKernel::has_masquerade(const netlink::Namespace& where,
+                                        const netlink::Masquerade& masquerade) {
+  return netlink::has_masquerade(where, masquerade);
+}
+
+Result<> RealKernel::remove_masquerade(const netlink::Namespace& where, const std::string& owner) {
+  return netlink::remove_masquerade(where, owner);
+}
+
 }  // namespace vmlane::cni

@@ -21,6 +21,13 @@ class RealKernel final : public Kernel {
   Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                              const std::string& link, const std::string& key,
                              const std::string& value) override;
+  Result<std::optional<std::string>> read_link_sysctl(const netlink::Namespace& where,
+                                                      const std::string& family, const std::string& link,
+                                                      const std::string& key) override;
+  Result<> set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) override;
+  Result<bool> has_masquerade(const netlink::Namespace& where,
+                              const netlink::Masquerade& masquerade) override;
+  Result<> remove_masquerade(const netlink::Namespace& where, const std::string& owner) override;
 };
 
 }  // namespace vmlane::cni

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 
+#include "cni/bridge/masquerade.h"
 #include "cni/request.h"
 #include "core/names.h"
 
@@ -14,11 +15,9 @@ namespace {
 constexpr std::int64_t kMinMtu = 68;
 constexpr std::int64_t kMaxMtu = 65535;
 
-constexpr std::array<std::string_view, 10> kReferenceKeys = {"ipMasq",        "ipMasqBackend",
-                                                             "forceAddress",  "vlan",
-                                                             "vlanTrunk",     "preserveDefaultVlan",
-                                                             "macspoofchk",   "enabledad",
-                                                             "portIsolation", "disableContainerInterface"};
+constexpr std::array<std::string_view, 8> kReferenceKeys = {
+    "forceAddress", "vlan",      "vlanTrunk",     "preserveDefaultVlan",
+    "macspoofchk",  "enabledad", "portIsolation", "disableContainerInterface"};
 
 bool says_nothing(const Json& value) {
   return value.is_null() || value == false || value == 0 ||
@@ -55,6 +54,7 @@ Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
     return fail(Code::kInvalidConfig, "keys \"hairpinMode\" and \"promiscMode\" are both true",
                 "a promiscuous bridge sends each frame back as well: choose one");
   }
+  VMLANE_ASSIGN(config.ip_masq, parse_ip_masq(reader, has_ipam));
   if (config.is_gateway && !has_ipam) {
     return fail(Code::kInvalidConfig,
                 "key \"" + std::string(config.is_default_gateway ? "isDefaultGateway" : "isGateway") +

@@ -21,6 +21,7 @@ struct BridgeConfig {
   std::optional<std::uint32_t> mtu;  // unset: the bridge's
   bool hairpin_mode = false;
   bool promisc_mode = false;  // of the bridge device
+  bool ip_masq = false;
 };
 
 // Reads the shared keys from `config` through `reader`, which the lane goes on to ask for its own.

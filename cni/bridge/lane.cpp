@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cni/bridge/bridge.h"
+#include "cni/bridge/masquerade.h"
 #include "cni/ipam.h"
 #include "cni/sysctl.h"
 #include "core/names.h"
@@ -120,6 +121,7 @@ void BridgeLane::plan(AttachmentRecord& record) const {
   record.handles["bridge"] = config_.bridge;
   record.handles["host_link"] = names::host_link(record.key.id());
   record.handles["pod_link"] = record.key.ifname;
+  if (config_.ip_masq) plan_masquerade(record);
 }
 
 Result<std::uint32_t> BridgeLane::effective_mtu(const netlink::Link& bridge) const {
@@ -212,6 +214,7 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
     return set_link_sysctl(node, attachment.host, {"ipv6", host_name, "disable_ipv6", "1"});
   }));
 
+  if (config_.ip_masq) VMLANE_TRY(add_masquerade(attachment, result));
   if (config_.is_default_gateway) add_default_routes(result);
   VMLANE_ASSIGN(const auto pod_link, pod->find_link(record.key.ifname));
   if (!pod_link)
@@ -241,6 +244,7 @@ Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
   // The pod's end goes with it, wherever it has been moved or whatever it is called by now.
   VMLANE_TRY(reclaim.transaction.step(
       "remove the veth pair", [&] { return host_end ? host->delete_link(host_end->index) : Result<>(); }));
+  VMLANE_TRY(remove_masquerade(reclaim));
   if (bridge.empty()) return {};
   return reclaim.transaction.step(
       "release the bridge", [&] { return release_bridge(reclaim.node, *host, bridge, reclaim.key.id()); });
@@ -250,6 +254,7 @@ Result<> BridgeLane::check(const Inspection& inspection) {
   VMLANE_ASSIGN(const auto host, inspection.node.kernel.netlink(inspection.host));
   VMLANE_ASSIGN(const auto pod, inspection.node.kernel.netlink(inspection.pod));
   VMLANE_TRY(check_host_end(*host, inspection.record));
+  VMLANE_TRY(check_masquerade(inspection));
   return check_pod_link(*pod, inspection.record);
 }
 

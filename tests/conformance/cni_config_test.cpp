@@ -187,7 +187,7 @@ TEST_P(ConfigTest, KeysOfTheReferencePluginThatAreNotCarriedOutAreRefusedByName)
     const char* key;
     Json value;
   };
-  for (const Case& c : {Case{"ipMasq", true}, Case{"vlan", 7}, Case{"vlanTrunk", Json::array({{{"id", 7}}})},
+  for (const Case& c : {Case{"vlan", 7}, Case{"vlanTrunk", Json::array({{{"id", 7}}})},
                         Case{"macspoofchk", true}, Case{"portIsolation", true}, Case{"forceAddress", true}}) {
     expect_refused(add_call(config({{c.key, c.value}})), Code::kUnsupportedField, {c.key});
   }
@@ -195,7 +195,8 @@ TEST_P(ConfigTest, KeysOfTheReferencePluginThatAreNotCarriedOutAreRefusedByName)
 
 TEST_P(ConfigTest, TheSameKeysSayingNothingAreAccepted) {
   EXPECT_CNI_OK(add(
-      pod(), config({{"ipMasq", false}, {"vlan", 0}, {"vlanTrunk", Json::array()}, {"macspoofchk", false}})));
+      pod(),
+      config({{"forceAddress", false}, {"vlan", 0}, {"vlanTrunk", Json::array()}, {"macspoofchk", false}})));
 }
 
 TEST_P(ConfigTest, UnknownKeysAreToleratedAndLogged) {

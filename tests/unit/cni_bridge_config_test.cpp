@@ -52,6 +52,19 @@ TEST(BridgeConfig, AGatewayNeedsAnAllocator) {
             std::string::npos);
 }
 
+TEST(BridgeConfig, MasqueradingIsByNftablesAndNeedsAnAllocator) {
+  EXPECT_FALSE(parsed(R"({"ipMasqBackend":"iptables"})")->ip_masq);
+  for (const char* text : {R"({"ipMasq":true})", R"({"ipMasq":true,"ipMasqBackend":""})",
+                           R"({"ipMasq":true,"ipMasqBackend":"nftables"})"}) {
+    const auto config = parsed(text);
+    ASSERT_TRUE(config) << text;
+    EXPECT_TRUE(config->ip_masq) << text;
+  }
+  EXPECT_EQ(parsed(R"({"ipMasq":true,"ipMasqBackend":"iptables"})").error().code, Code::kUnsupportedField);
+  EXPECT_EQ(parsed(R"({"ipMasqBackend":"pf"})").error().code, Code::kInvalidConfig);
+  EXPECT_EQ(parsed(R"({"ipMasq":true})", false).error().code, Code::kInvalidConfig);
+}
+
 Result<> judged(const std::string& text) {
   const Json config = Json::parse(text);
   ObjectReader reader(config, "", Code::kInvalidConfig);
@@ -59,13 +72,13 @@ Result<> judged(const std::string& text) {
 }
 
 TEST(BridgeConfig, KeysOfTheReferencePluginAreCarriedOutOrRefusedByName) {
-  for (const char* text : {R"({"vlan":100})", R"({"ipMasq":true})", R"({"macspoofchk":true})",
+  for (const char* text : {R"({"vlan":100})", R"({"forceAddress":true})", R"({"macspoofchk":true})",
                            R"({"vlanTrunk":[{"id":1}]})", R"({"portIsolation":true})"}) {
     const auto verdict = judged(text);
     ASSERT_FALSE(verdict) << text;
     EXPECT_EQ(verdict.error().code, Code::kUnsupportedField);
   }
-  for (const char* text : {R"({"vlan":0})", R"({"ipMasq":false})", R"({"vlanTrunk":[]})",
+  for (const char* text : {R"({"vlan":0})", R"({"forceAddress":false})", R"({"vlanTrunk":[]})",
                            R"({"frobnicate":true,"cni.dev/x":1})"}) {
     EXPECT_TRUE(judged(text)) << text;
   }
