@@ -32,6 +32,11 @@ class Kernel {
   virtual Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) = 0;
   virtual Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
   virtual Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
+  // Code::kChanged from the check when the link lacks the guard.
+  virtual Result<> attach_mac_guard(const netlink::Namespace& where, int index,
+                                    const MacAddress& workload) = 0;
+  virtual Result<> check_mac_guard(const netlink::Namespace& where, int index,
+                                   const MacAddress& workload) = 0;
   virtual Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                                      const std::string& link, const std::string& key,
                                      const std::string& value) = 0;

@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include "ebpf/mac_guard.h"
 #include "ebpf/splice.h"
 #include "netlink/announce.h"
 
@@ -46,6 +47,15 @@ Result<> RealKernel::attach_splice(const netlink::Namespace& where, int first_in
 
 Result<> RealKernel::check_splice(const netlink::Namespace& where, int first_index, int second_index) {
   return ebpf::check_splice(where, first_index, second_index);
+}
+
+Result<> RealKernel::attach_mac_guard(const netlink::Namespace& where, int index,
+                                      const MacAddress& workload) {
+  return ebpf::attach_mac_guard(where, index, workload);
+}
+
+Result<> RealKernel::check_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) {
+  return ebpf::check_mac_guard(where, index, workload);
 }
 
 Result<> RealKernel::write_link_sysctl(const netlink::Namespace& where, const std::string& family,

@@ -18,6 +18,8 @@ class RealKernel final : public Kernel {
   Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) override;
   Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) override;
   Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) override;
+  Result<> attach_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) override;
+  Result<> check_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) override;
   Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                              const std::string& link, const std::string& key,
                              const std::string& value) override;

@@ -15,9 +15,8 @@ namespace {
 constexpr std::int64_t kMinMtu = 68;
 constexpr std::int64_t kMaxMtu = 65535;
 
-constexpr std::array<std::string_view, 8> kReferenceKeys = {
-    "forceAddress", "vlan",      "vlanTrunk",     "preserveDefaultVlan",
-    "macspoofchk",  "enabledad", "portIsolation", "disableContainerInterface"};
+constexpr std::array<std::string_view, 6> kReferenceKeys = {
+    "forceAddress", "vlan", "vlanTrunk", "preserveDefaultVlan", "enabledad", "disableContainerInterface"};
 
 bool says_nothing(const Json& value) {
   return value.is_null() || value == false || value == 0 ||
@@ -55,6 +54,8 @@ Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
                 "a promiscuous bridge sends each frame back as well: choose one");
   }
   VMLANE_ASSIGN(config.ip_masq, parse_ip_masq(reader, has_ipam));
+  VMLANE_ASSIGN(config.mac_spoof_check, flag(reader, "macspoofchk"));
+  VMLANE_ASSIGN(config.port_isolation, flag(reader, "portIsolation"));
   if (config.is_gateway && !has_ipam) {
     return fail(Code::kInvalidConfig,
                 "key \"" + std::string(config.is_default_gateway ? "isDefaultGateway" : "isGateway") +

@@ -22,6 +22,8 @@ struct BridgeConfig {
   bool hairpin_mode = false;
   bool promisc_mode = false;  // of the bridge device
   bool ip_masq = false;
+  bool mac_spoof_check = false;
+  bool port_isolation = false;
 };
 
 // Reads the shared keys from `config` through `reader`, which the lane goes on to ask for its own.

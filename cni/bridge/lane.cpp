@@ -73,6 +73,29 @@ Result<> check_host_end(netlink::Netlink& host, const AttachmentRecord& record) 
   return {};
 }
 
+Result<> check_flag(const AttachmentRecord& record, const std::string& key, const std::string& what,
+                    bool is) {
+  // A record of an earlier release does not say.
+  if (!record.handles.contains(key)) return {};
+  const bool was = record.handles.value(key, false);
+  const auto shown = [](bool on) { return std::string(on ? "on" : "off"); };
+  return is == was ? Result<>() : fail(changed(what, shown(was), shown(is)));
+}
+
+// What check_host_end found there: the port's flags and its guard.
+Result<> check_port(const Inspection& inspection, netlink::Netlink& host) {
+  const AttachmentRecord& record = inspection.record;
+  const std::string name = record.handles.value("host_link", "");
+  VMLANE_ASSIGN(const auto link, host.find_link(name));
+  if (!link) return fail(Code::kChanged, "host link " + name + " is gone");
+  VMLANE_ASSIGN(const netlink::BridgePort port, host.bridge_port(link->index));
+  VMLANE_TRY(check_flag(record, "hairpin", "hairpin mode of " + name, port.hairpin));
+  VMLANE_TRY(check_flag(record, "isolated", "isolation of " + name, port.isolated));
+  if (!record.handles.value("mac_guard", false)) return {};
+  VMLANE_ASSIGN(const MacAddress mac, MacAddress::parse(record.mac.value_or("")));
+  return inspection.node.kernel.check_mac_guard(inspection.host, link->index, mac);
+}
+
 // Towards the workload at the host's end; from it at the pod's, which a pod with CAP_NET_ADMIN could lift: a
 // fair share, not a boundary.
 Result<> limit_rates(Attachment& attachment, netlink::Netlink& host, int host_index, netlink::Netlink& pod,
@@ -121,6 +144,9 @@ void BridgeLane::plan(AttachmentRecord& record) const {
   record.handles["bridge"] = config_.bridge;
   record.handles["host_link"] = names::host_link(record.key.id());
   record.handles["pod_link"] = record.key.ifname;
+  record.handles["hairpin"] = config_.hairpin_mode;
+  record.handles["isolated"] = config_.port_isolation;
+  record.handles["mac_guard"] = config_.mac_spoof_check;
   if (config_.ip_masq) plan_masquerade(record);
 }
 
@@ -163,10 +189,7 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
   VMLANE_TRY(attachment.transaction.step("put the host link into the bridge", [&] {
     return host.change_link(link->index, {.master = bridge.index});
   }));
-  if (config_.hairpin_mode) {
-    VMLANE_TRY(attachment.transaction.step(
-        "set hairpin mode", [&] { return host.change_bridge_port(link->index, {.hairpin = true}); }));
-  }
+  VMLANE_TRY(set_port_flags(attachment, host, link->index));
   // An administrator's bridge that follows its smallest port must not shrink for this one.
   VMLANE_ASSIGN(const auto now, host.find_link(bridge.index));
   if (now && now->mac != bridge.mac) {
@@ -179,6 +202,26 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
         "keep the bridge's MTU", [&] { return host.change_link(bridge.index, {.mtu = bridge.mtu}); }));
   }
   return *link;
+}
+
+Result<> BridgeLane::set_port_flags(Attachment& attachment, netlink::Netlink& host, int port) const {
+  if (!config_.hairpin_mode && !config_.port_isolation) return {};
+  netlink::BridgePortChange change;
+  if (config_.hairpin_mode) change.hairpin = true;
+  if (config_.port_isolation) change.isolated = true;
+  return attachment.transaction.step("set the port's flags",
+                                     [&] { return host.change_bridge_port(port, change); });
+}
+
+Result<> BridgeLane::open_port(Attachment& attachment, netlink::Netlink& host, int port,
+                               const MacAddress& workload) const {
+  if (config_.mac_spoof_check) {
+    VMLANE_TRY(attachment.transaction.step("guard the workload's MAC", [&] {
+      return attachment.node.kernel.attach_mac_guard(attachment.host, port, workload);
+    }));
+  }
+  return attachment.transaction.step("bring the host link up",
+                                     [&] { return host.change_link(port, {.up = true}); });
 }
 
 Result<CniResult> BridgeLane::apply(Attachment& attachment) {
@@ -230,8 +273,7 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
                         .mac = *record.mac,
                         .mtu = record.mtu,
                         .sandbox = attachment.request.netns}};
-  VMLANE_TRY(attachment.transaction.step("bring the host link up",
-                                         [&] { return host->change_link(host_link.index, {.up = true}); }));
+  VMLANE_TRY(open_port(attachment, *host, host_link.index, pod_link->mac));
   VMLANE_TRY(wire_pod(attachment, *pod, *pod_link, result));
   VMLANE_TRY(limit_rates(attachment, *host, host_link.index, *pod, pod_link->index));
   return result;
@@ -254,6 +296,7 @@ Result<> BridgeLane::check(const Inspection& inspection) {
   VMLANE_ASSIGN(const auto host, inspection.node.kernel.netlink(inspection.host));
   VMLANE_ASSIGN(const auto pod, inspection.node.kernel.netlink(inspection.pod));
   VMLANE_TRY(check_host_end(*host, inspection.record));
+  VMLANE_TRY(check_port(inspection, *host));
   VMLANE_TRY(check_masquerade(inspection));
   return check_pod_link(*pod, inspection.record);
 }

@@ -34,6 +34,10 @@ class BridgeLane : public Lane {
  private:
   Result<netlink::Link> add_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
                                  const std::string& host_link);
+  Result<> set_port_flags(Attachment& attachment, netlink::Netlink& host, int port) const;
+  // Brings the port up, guarded first if it is to be: no frame comes before the guard.
+  Result<> open_port(Attachment& attachment, netlink::Netlink& host, int port,
+                     const MacAddress& workload) const;
   Result<std::string> make_pair(Attachment& attachment, netlink::Netlink& host, std::uint32_t mtu,
                                 const MacAddress& mac);
   Result<std::uint32_t> effective_mtu(const netlink::Link& bridge) const;

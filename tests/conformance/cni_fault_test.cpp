@@ -35,7 +35,10 @@ class FaultTest : public LaneTest {
     return {{"no bridge", false, false, dual},
             {"administrator's bridge", true, false, {{"isGateway", true}}},
             {"neighbour on the bridge", false, true, {{"isGateway", true}}},
-            {"masquerading", false, false, {{"isGateway", true}, {"ipMasq", true}}},
+            {"masquerading, guarded, isolated",
+             false,
+             false,
+             {{"isGateway", true}, {"ipMasq", true}, {"macspoofchk", true}, {"portIsolation", true}}},
             {"masquerading neighbour", false, true, {{"isGateway", true}, {"ipMasq", true}}}};
   }
   // Makes what stands there before the ADD.

@@ -72,8 +72,8 @@ Result<> judged(const std::string& text) {
 }
 
 TEST(BridgeConfig, KeysOfTheReferencePluginAreCarriedOutOrRefusedByName) {
-  for (const char* text : {R"({"vlan":100})", R"({"forceAddress":true})", R"({"macspoofchk":true})",
-                           R"({"vlanTrunk":[{"id":1}]})", R"({"portIsolation":true})"}) {
+  for (const char* text : {R"({"vlan":100})", R"({"forceAddress":true})", R"({"enabledad":true})",
+                           R"({"vlanTrunk":[{"id":1}]})", R"({"preserveDefaultVlan":true})"}) {
     const auto verdict = judged(text);
     ASSERT_FALSE(verdict) << text;
     EXPECT_EQ(verdict.error().code, Code::kUnsupportedField);
