@@ -5,8 +5,10 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "core/error.h"
+#include "netlink/forward_filter.h"
 #include "netlink/masquerade.h"
 #include "netlink/namespace.h"
 #include "netlink/netlink.h"
@@ -44,6 +46,14 @@ class Kernel {
                                                               const std::string& family,
                                                               const std::string& link,
                                                               const std::string& key) = 0;
+  virtual Result<std::optional<std::string>> bridge_netfilter_switch(const netlink::Namespace& where,
+                                                                     const std::string& bridge, bool v6) = 0;
+  virtual Result<std::vector<netlink::ForwardChain>> forward_chains(const netlink::Namespace& where,
+                                                                    const std::string& bridge) = 0;
+  virtual Result<> accept_bridged(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                                  const std::string& bridge) = 0;
+  virtual Result<> withdraw_accept(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                                   const std::string& bridge) = 0;
   virtual Result<> set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) = 0;
   virtual Result<bool> has_masquerade(const netlink::Namespace& where,
                                       const netlink::Masquerade& masquerade) = 0;

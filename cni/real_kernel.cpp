@@ -71,6 +71,26 @@ Result<std::optional<std::string>> RealKernel::read_link_sysctl(const netlink::N
   return netlink::read_link_sysctl(where, family, link, key);
 }
 
+Result<std::optional<std::string>> RealKernel::bridge_netfilter_switch(const netlink::Namespace& where,
+                                                                       const std::string& bridge, bool v6) {
+  return netlink::bridge_netfilter_switch(where, bridge, v6);
+}
+
+Result<std::vector<netlink::ForwardChain>> RealKernel::forward_chains(const netlink::Namespace& where,
+                                                                      const std::string& bridge) {
+  return netlink::forward_chains(where, bridge);
+}
+
+Result<> RealKernel::accept_bridged(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                                    const std::string& bridge) {
+  return netlink::accept_bridged(where, chain, bridge);
+}
+
+Result<> RealKernel::withdraw_accept(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                                     const std::string& bridge) {
+  return netlink::withdraw_accept(where, chain, bridge);
+}
+
 Result<> RealKernel::set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) {
   return netlink::set_masquerade(where, masquerade);
 }

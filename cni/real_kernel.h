@@ -26,6 +26,14 @@ class RealKernel final : public Kernel {
   Result<std::optional<std::string>> read_link_sysctl(const netlink::Namespace& where,
                                                       const std::string& family, const std::string& link,
                                                       const std::string& key) override;
+  Result<std::optional<std::string>> bridge_netfilter_switch(const netlink::Namespace& where,
+                                                             const std::string& bridge, bool v6) override;
+  Result<std::vector<netlink::ForwardChain>> forward_chains(const netlink::Namespace& where,
+                                                            const std::string& bridge) override;
+  Result<> accept_bridged(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                          const std::string& bridge) override;
+  Result<> withdraw_accept(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                           const std::string& bridge) override;
   Result<> set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) override;
   Result<bool> has_masquerade(const netlink::Namespace& where,
                               const netlink::Masquerade& masquerade) override;

@@ -57,17 +57,6 @@ bool lists(const Json& handles, const char* key, const std::string& value) {
   return it != handles.end() && it->is_array() && std::ranges::find(*it, Json(value)) != it->end();
 }
 
-// Records of other attachments on the same bridge.
-Result<std::vector<AttachmentRecord>> neighbours(const Node& node, const std::string& bridge,
-                                                 const std::string& attachment_id) {
-  VMLANE_ASSIGN(auto listing, RecordStore(node.config).list());
-  std::erase_if(listing.records, [&](const AttachmentRecord& record) {
-    return record.key.id() == attachment_id || !record.handles.is_object() ||
-           record.handles.value("bridge", "") != bridge;
-  });
-  return std::move(listing.records);
-}
-
 // On an administrator's bridge the record must say that the address is ours before it is there.
 Result<> record_gateway(Attachment& attachment, const std::string& gateway) {
   return attachment.transaction.step("record the gateway address", [&] {
@@ -77,6 +66,16 @@ Result<> record_gateway(Attachment& attachment, const std::string& gateway) {
 }
 
 }  // namespace
+
+Result<std::vector<AttachmentRecord>> others_on_bridge(const Node& node, const std::string& bridge,
+                                                       const std::string& attachment_id) {
+  VMLANE_ASSIGN(auto listing, RecordStore(node.config).list());
+  std::erase_if(listing.records, [&](const AttachmentRecord& record) {
+    return record.key.id() == attachment_id || !record.handles.is_object() ||
+           record.handles.value("bridge", "") != bridge;
+  });
+  return std::move(listing.records);
+}
 
 Result<ObjectLock> lock_bridge(const NodeConfig& node, const std::string& name) {
   return ObjectLock::acquire(node.locks_dir(), "bridge", name);
@@ -124,7 +123,7 @@ Result<> ensure_gateways(Attachment& attachment, netlink::Netlink& host, const n
     if (there) {
       // Whoever shares an address that vmlane gave keeps it alive.
       VMLANE_ASSIGN(const auto others, own ? std::vector<AttachmentRecord>()
-                                           : neighbours(node, bridge.name, attachment.record.key.id()));
+                                           : others_on_bridge(node, bridge.name, attachment.record.key.id()));
       const bool shared = std::ranges::any_of(
           others, [&](const auto& record) { return lists(record.handles, "gateways", gateway.to_string()); });
       if (shared) VMLANE_TRY(record_gateway(attachment, gateway.to_string()));
@@ -153,7 +152,7 @@ Result<> release_bridge(const Node& node, netlink::Netlink& host, const std::str
   }
   const auto record = RecordStore(node.config).read(attachment_id);
   if (!record || !*record || !(*record)->handles.contains("gateways")) return {};
-  VMLANE_ASSIGN(const auto others, neighbours(node, name, attachment_id));
+  VMLANE_ASSIGN(const auto others, others_on_bridge(node, name, attachment_id));
   for (const Json& gateway : (*record)->handles["gateways"]) {
     const auto prefix = gateway.is_string() ? IpPrefix::parse(gateway.get_ref<const std::string&>())
                                             : fail(Code::kDecode, "no address");

@@ -55,6 +55,7 @@ Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
   }
   VMLANE_ASSIGN(config.ip_masq, parse_ip_masq(reader, has_ipam));
   VMLANE_ASSIGN(config.mac_spoof_check, flag(reader, "macspoofchk"));
+  VMLANE_ASSIGN(config.bridge_netfilter, parse_bridge_netfilter(reader));
   VMLANE_ASSIGN(config.port_isolation, flag(reader, "portIsolation"));
   if (config.is_gateway && !has_ipam) {
     return fail(Code::kInvalidConfig,

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "cni/bridge/netfilter.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "core/log.h"
@@ -24,6 +25,7 @@ struct BridgeConfig {
   bool ip_masq = false;
   bool mac_spoof_check = false;
   bool port_isolation = false;
+  BridgeNetfilter bridge_netfilter = BridgeNetfilter::kFail;
 };
 
 // Reads the shared keys from `config` through `reader`, which the lane goes on to ask for its own.

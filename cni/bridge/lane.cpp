@@ -148,6 +148,7 @@ void BridgeLane::plan(AttachmentRecord& record) const {
   record.handles["isolated"] = config_.port_isolation;
   record.handles["mac_guard"] = config_.mac_spoof_check;
   if (config_.ip_masq) plan_masquerade(record);
+  plan_bridge_netfilter(record, config_.bridge_netfilter);
 }
 
 Result<std::uint32_t> BridgeLane::effective_mtu(const netlink::Link& bridge) const {
@@ -246,6 +247,7 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
   VMLANE_ASSIGN(lock, lock_bridge(node.config, config_.bridge));
   VMLANE_ASSIGN(const netlink::Link bridge, ensure_bridge(attachment, *host, config_));
   VMLANE_ASSIGN(const std::uint32_t mtu, effective_mtu(bridge));
+  VMLANE_TRY(settle_bridge_netfilter(attachment, bridge.name, config_.bridge_netfilter, result));
   if (config_.is_gateway) VMLANE_TRY(ensure_gateways(attachment, *host, bridge, result.ips));
   VMLANE_ASSIGN(const std::string host_name, make_pair(attachment, *host, mtu, mac));
   VMLANE_ASSIGN(const netlink::Link host_link, add_port(attachment, *host, bridge, host_name));
@@ -288,6 +290,7 @@ Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
       "remove the veth pair", [&] { return host_end ? host->delete_link(host_end->index) : Result<>(); }));
   VMLANE_TRY(remove_masquerade(reclaim));
   if (bridge.empty()) return {};
+  VMLANE_TRY(release_bridge_netfilter(reclaim, bridge));
   return reclaim.transaction.step(
       "release the bridge", [&] { return release_bridge(reclaim.node, *host, bridge, reclaim.key.id()); });
 }
@@ -298,14 +301,18 @@ Result<> BridgeLane::check(const Inspection& inspection) {
   VMLANE_TRY(check_host_end(*host, inspection.record));
   VMLANE_TRY(check_port(inspection, *host));
   VMLANE_TRY(check_masquerade(inspection));
+  VMLANE_TRY(check_bridge_netfilter(inspection, config_.bridge_netfilter));
   return check_pod_link(*pod, inspection.record);
 }
 
-Result<> BridgeLane::status(const Request&, const Node& node) {
+Result<> BridgeLane::status(const Request& request, const Node& node) {
   VMLANE_ASSIGN(const auto host_namespace, node.kernel.host_namespace());
   VMLANE_ASSIGN(const auto host, node.kernel.netlink(host_namespace));
   VMLANE_ASSIGN(const auto bridge, host->find_link(config_.bridge));
-  if (!bridge || bridge->kind == "bridge") return {};
+  if (!bridge || bridge->kind == "bridge") {
+    return bridge_netfilter_status(node, host_namespace, config_.bridge, config_.bridge_netfilter,
+                                   request.config);
+  }
   return fail(Code::kNotAvailable, "link " + config_.bridge + " exists and is not a bridge",
               "key \"bridge\" must name a bridge or a free name");
 }

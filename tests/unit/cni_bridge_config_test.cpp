@@ -65,6 +65,26 @@ TEST(BridgeConfig, MasqueradingIsByNftablesAndNeedsAnAllocator) {
   EXPECT_EQ(parsed(R"({"ipMasq":true})", false).error().code, Code::kInvalidConfig);
 }
 
+TEST(BridgeConfig, FirewallThatDropsBridgedFramesFailsUnlessSaidOtherwise) {
+  EXPECT_EQ(parsed("{}")->bridge_netfilter, BridgeNetfilter::kFail);
+  EXPECT_EQ(parsed(R"({"bridgeNetfilter":""})")->bridge_netfilter, BridgeNetfilter::kFail);
+  EXPECT_EQ(parsed(R"({"bridgeNetfilter":"accept"})")->bridge_netfilter, BridgeNetfilter::kAccept);
+  EXPECT_EQ(parsed(R"({"bridgeNetfilter":"ignore"})")->bridge_netfilter, BridgeNetfilter::kIgnore);
+  for (const char* text : {R"({"bridgeNetfilter":"Accept"})", R"({"bridgeNetfilter":true})"}) {
+    const auto config = parsed(text);
+    ASSERT_FALSE(config) << text;
+    EXPECT_NE(config.error().message.find("bridgeNetfilter"), std::string::npos);
+  }
+}
+
+TEST(BridgeConfig, GuardAndIsolationAreOffByDefault) {
+  EXPECT_FALSE(parsed("{}")->mac_spoof_check || parsed("{}")->port_isolation);
+  const auto config = parsed(R"({"macspoofchk":true,"portIsolation":true})");
+  EXPECT_TRUE(config->mac_spoof_check && config->port_isolation);
+  EXPECT_NE(parsed(R"({"macspoofchk":1})").error().message.find("macspoofchk"), std::string::npos);
+  EXPECT_NE(parsed(R"({"portIsolation":"on"})").error().message.find("portIsolation"), std::string::npos);
+}
+
 Result<> judged(const std::string& text) {
   const Json config = Json::parse(text);
   ObjectReader reader(config, "", Code::kInvalidConfig);
