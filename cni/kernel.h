@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cni/tap/labelled_tap.h"
 #include "core/error.h"
 #include "netlink/forward_filter.h"
 #include "netlink/masquerade.h"
@@ -27,6 +28,9 @@ class Kernel {
   virtual Result<std::unique_ptr<netlink::Netlink>> netlink(const netlink::Namespace& where) = 0;
 
   virtual Result<> create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) = 0;
+  virtual Result<SelinuxMode> selinux_mode() = 0;
+  virtual Result<> create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
+                                       const std::string& context) = 0;
   virtual Result<> announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
                                       std::span<const IpAddress> addresses) = 0;
   // Code::kNotAvailable with the fix when the node has no tun device.

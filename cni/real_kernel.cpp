@@ -25,6 +25,15 @@ Result<> RealKernel::create_tap(const netlink::Namespace& where, const netlink::
   return netlink::create_tap(where, spec);
 }
 
+Result<SelinuxMode> RealKernel::selinux_mode() {
+  return cni::selinux_mode(Selinux());
+}
+
+Result<> RealKernel::create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
+                                         const std::string& context) {
+  return cni::create_labelled_tap(Selinux(), where, spec, context);
+}
+
 Result<> RealKernel::announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
                                         std::span<const IpAddress> addresses) {
   return netlink::announce_addresses(where, index, mac, addresses);

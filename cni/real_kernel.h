@@ -12,6 +12,9 @@ class RealKernel final : public Kernel {
   Result<netlink::Namespace> open_namespace(const std::string& path) override;
   Result<std::unique_ptr<netlink::Netlink>> netlink(const netlink::Namespace& where) override;
   Result<> create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) override;
+  Result<SelinuxMode> selinux_mode() override;
+  Result<> create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
+                               const std::string& context) override;
   Result<> announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
                               std::span<const IpAddress> addresses) override;
   Result<> tun_available() override;
