@@ -95,53 +95,66 @@ Result<> give_mac_back(const Session& session, const AttachmentRecord& record, c
   return MacClaims(session.config, *record.network_id).release(mac, record.key.id(), heir);
 }
 
-// An allocator that refuses may still hold what the same workload had in a sandbox that is gone: once that is
-// released it is asked again.
-Result<Ipam::Allocation> take_addresses(const Session& session, const Lane& lane,
-                                        const AttachmentRecord& record, const Ipam& ipam,
-                                        const ObjectLock& lock, std::optional<ObjectLock>& network) {
-  auto caller = Ipam::caller_of(record, session.env);
-  caller.lock = lock.fd();
-  auto addresses = ipam.add(caller);
-  if (addresses) return addresses;
-  network.reset();
-  VMLANE_ASSIGN(network, session.lock_network(record.key.network, ObjectLock::Mode::kExclusive));
-  VMLANE_ASSIGN(const bool released, reclaim_predecessors(session, lane, record));
-  return released ? ipam.add(caller) : addresses;
-}
-
 }  // namespace
 
-Result<CniResult> acquire(const Session& session, const Lane& lane, const NicRequest& nic, const Ipam& ipam,
-                          AttachmentRecord& record, Transaction& transaction, const ObjectLock& lock) {
-  const MacClaims claims(session.config, *record.network_id);
-  VMLANE_ASSIGN(const MacPlan plan, plan_mac(session, lane, nic, claims, record));
+Ipam::Caller Acquisition::caller() const {
+  auto caller = Ipam::caller_of(record_, session_.env);
+  caller.lock = lock_.fd();
+  return caller;
+}
 
+Result<> Acquisition::begin(const NicRequest& nic) {
+  const MacClaims claims(session_.config, *record_.network_id);
+  VMLANE_ASSIGN(const MacPlan plan, plan_mac(session_, lane_, nic, claims, record_));
   using Mode = ObjectLock::Mode;
-  std::optional<ObjectLock> network;
-  if (ipam.enabled() || plan.dead) {
-    VMLANE_ASSIGN(network,
-                  session.lock_network(record.key.network, plan.dead ? Mode::kExclusive : Mode::kShared));
+  if (ipam_.enabled() || plan.dead) {
+    VMLANE_ASSIGN(network_,
+                  session_.lock_network(record_.key.network, plan.dead ? Mode::kExclusive : Mode::kShared));
   }
-  if (plan.dead) VMLANE_TRY(reclaim_dead(session, lane, *plan.dead, record.cni_path));
-  VMLANE_TRY(transaction.step(
-      "record the intent", [&] { return session.store.write(record); },
-      [&] { return session.store.remove(record.key.id()); }));
-  VMLANE_TRY(transaction.step(
-      "take the MAC", [&] { return take_mac(session, lane, nic, plan, claims, record); },
-      [&session, &record, from = plan.from] { return give_mac_back(session, record, from); }));
-  CniResult addresses;
-  if (!ipam.enabled()) return addresses;
-  VMLANE_TRY(transaction.step(
-      "take addresses from IPAM",
+  if (plan.dead) VMLANE_TRY(reclaim_dead(session_, lane_, *plan.dead, record_.cni_path));
+  VMLANE_TRY(transaction_.step(
+      "record the intent", [&] { return session_.store.write(record_); },
+      [this] { return session_.store.remove(record_.key.id()); }));
+  VMLANE_TRY(transaction_.step(
+      "take the MAC", [&] { return take_mac(session_, lane_, nic, plan, claims, record_); },
+      [this, from = plan.from] { return give_mac_back(session_, record_, from); }));
+  if (!ipam_.enabled()) return {};
+  return transaction_.step(
+      "ask IPAM for addresses",
       [&]() -> Result<> {
-        VMLANE_ASSIGN(auto allocation, take_addresses(session, lane, record, ipam, lock, network));
-        record.ipam_version = allocation.version;
-        addresses = std::move(allocation.result);
+        VMLANE_ASSIGN(pending_, ipam_.start(caller(), "ADD"));
         return {};
       },
-      [ipam, &record, &session] { return ipam.del(Ipam::caller_of(record, session.env)); }));
-  return addresses;
+      [this] {
+        pending_.reset();
+        return ipam_.del(caller());
+      });
+}
+
+// An allocator that refuses may still hold what the same workload had in a sandbox that is gone: once that is
+// released it is asked again.
+Result<Ipam::Allocation> Acquisition::addresses() {
+  Ipam::Pending pending = std::move(*pending_);
+  pending_.reset();
+  auto taken = ipam_.finish_add(std::move(pending));
+  if (taken) return taken;
+  network_.reset();
+  VMLANE_ASSIGN(network_, session_.lock_network(record_.key.network, ObjectLock::Mode::kExclusive));
+  VMLANE_ASSIGN(const bool released, reclaim_predecessors(session_, lane_, record_));
+  return released ? ipam_.add(caller()) : taken;
+}
+
+Result<CniResult> Acquisition::finish() {
+  CniResult result;
+  if (!ipam_.enabled()) return result;
+  VMLANE_TRY(transaction_.step("take addresses from IPAM", [&]() -> Result<> {
+    VMLANE_ASSIGN(auto allocation, addresses());
+    record_.ipam_version = allocation.version;
+    result = std::move(allocation.result);
+    return {};
+  }));
+  network_.reset();
+  return result;
 }
 
 }  // namespace vmlane::cni

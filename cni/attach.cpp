@@ -96,6 +96,23 @@ CniResult chained(const std::optional<CniResult>& earlier, CniResult own) {
   return result;
 }
 
+// All of an ADD that leaves a trace. `addresses` is what the attachment refers to as IPAM's.
+Result<CniResult> make(const Session& session, Lane& lane, Acquisition& acquisition, Attachment& attachment,
+                       CniResult& addresses) {
+  VMLANE_TRY(acquisition.begin(attachment.nic));
+  VMLANE_TRY(lane.prepare(attachment));
+  VMLANE_ASSIGN(addresses, acquisition.finish());
+  VMLANE_ASSIGN(CniResult result, lane.apply(attachment));
+  result.dns = attachment.nic.dns.empty() ? addresses.dns : attachment.nic.dns;
+  result = chained(attachment.request.prev_result, std::move(result));
+  AttachmentRecord& record = attachment.record;
+  record.state = RecordState::kDone;
+  record.result = result.to_json(kNewestVersion);
+  VMLANE_TRY(
+      attachment.transaction.step("record that it is done", [&] { return session.store.write(record); }));
+  return result;
+}
+
 }  // namespace
 
 Result<CniResult> attach(const Session& session, Lane& lane, const Request& request) {
@@ -115,17 +132,17 @@ Result<CniResult> attach(const Session& session, Lane& lane, const Request& requ
 
   VMLANE_ASSIGN(AttachmentRecord record,
                 new_record(session, lane, request, nic, pod, ipam, std::move(identity)));
+  CniResult addresses;
   Transaction transaction(session.log, session.fault);
-  VMLANE_ASSIGN(const CniResult addresses, acquire(session, lane, nic, ipam, record, transaction, lock));
+  Acquisition acquisition(session, lane, ipam, record, transaction, lock);
   Attachment attachment{node, request, nic, host, pod, transaction, record, addresses};
-  VMLANE_ASSIGN(CniResult result, lane.apply(attachment));
-  result.dns = nic.dns.empty() ? addresses.dns : nic.dns;
-  result = chained(request.prev_result, std::move(result));
-  record.state = RecordState::kDone;
-  record.result = result.to_json(kNewestVersion);
-  VMLANE_TRY(transaction.step("record that it is done", [&] { return session.store.write(record); }));
-  transaction.commit();
-  return result;
+  auto made = make(session, lane, acquisition, attachment, addresses);
+  // Here, and not when the transaction ends: the undos go by what is declared after it.
+  if (made)
+    transaction.commit();
+  else
+    transaction.rollback();
+  return made;
 }
 
 Result<> check_attachment(const Session& session, Lane& lane, const Request& request) {

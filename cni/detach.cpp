@@ -112,13 +112,26 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
       return {};
     }));
   }
-  VMLANE_TRY(lane.reclaim(Reclaim{session.node, record.key, &record, host, pod ? &*pod : nullptr, steps}));
-  if (record.ipam) {
-    VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(record.netconf));
+  const Reclaim reclaim{session.node, record.key, &record, host, pod ? &*pod : nullptr, steps};
+  VMLANE_ASSIGN(const Ipam ipam, record.ipam ? Ipam::parse(record.netconf) : Ipam());
+  std::optional<Result<Ipam::Pending>> release;
+  if (ipam.enabled()) {
     auto caller = Ipam::caller_of(record, session.env);
     caller.lock = lock.fd();
     if (!cni_path.empty() && cni_path != record.cni_path) caller.cni_path = cni_path + ":" + record.cni_path;
-    VMLANE_TRY(steps.step("release addresses", [&] { return ipam.del(caller); }));
+    VMLANE_TRY(lane.silence(reclaim));
+    VMLANE_TRY(steps.step("have IPAM release the addresses", [&]() -> Result<> {
+      release = ipam.start(caller, "DEL");
+      return {};
+    }));
+  }
+  VMLANE_TRY(lane.reclaim(reclaim));
+  // Only now: links must not stay because addresses cannot be released.
+  if (release) {
+    VMLANE_TRY(steps.step("wait for IPAM", [&]() -> Result<> {
+      if (!*release) return fail(release->error());
+      return ipam.finish_del(std::move(**release));
+    }));
   }
   VMLANE_TRY(steps.step("give the MAC back", [&] { return release_mac(session, record); }));
   return steps.step("remove the record", [&] { return session.store.remove(record.key.id()); });

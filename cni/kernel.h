@@ -5,8 +5,12 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <vector>
 
+#include "cni/tap/labelled_tap.h"
 #include "core/error.h"
+#include "netlink/forward_filter.h"
+#include "netlink/masquerade.h"
 #include "netlink/namespace.h"
 #include "netlink/netlink.h"
 
@@ -24,6 +28,9 @@ class Kernel {
   virtual Result<std::unique_ptr<netlink::Netlink>> netlink(const netlink::Namespace& where) = 0;
 
   virtual Result<> create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) = 0;
+  virtual Result<SelinuxMode> selinux_mode() = 0;
+  virtual Result<> create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
+                                       const std::string& context) = 0;
   virtual Result<> announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
                                       std::span<const IpAddress> addresses) = 0;
   // Code::kNotAvailable with the fix when the node has no tun device.
@@ -31,6 +38,11 @@ class Kernel {
   virtual Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) = 0;
   virtual Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
   virtual Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
+  // Code::kChanged from the check when the link lacks the guard.
+  virtual Result<> attach_mac_guard(const netlink::Namespace& where, int index,
+                                    const MacAddress& workload) = 0;
+  virtual Result<> check_mac_guard(const netlink::Namespace& where, int index,
+                                   const MacAddress& workload) = 0;
   virtual Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                                      const std::string& link, const std::string& key,
                                      const std::string& value) = 0;
@@ -38,6 +50,18 @@ class Kernel {
                                                               const std::string& family,
                                                               const std::string& link,
                                                               const std::string& key) = 0;
+  virtual Result<std::optional<std::string>> bridge_netfilter_switch(const netlink::Namespace& where,
+                                                                     const std::string& bridge, bool v6) = 0;
+  virtual Result<std::vector<netlink::ForwardChain>> forward_chains(const netlink::Namespace& where,
+                                                                    const std::string& bridge) = 0;
+  virtual Result<> accept_bridged(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                                  const std::string& bridge) = 0;
+  virtual Result<> withdraw_accept(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                                   const std::string& bridge) = 0;
+  virtual Result<> set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) = 0;
+  virtual Result<bool> has_masquerade(const netlink::Namespace& where,
+                                      const netlink::Masquerade& masquerade) = 0;
+  virtual Result<> remove_masquerade(const netlink::Namespace& where, const std::string& owner) = 0;
 };
 
 }  // namespace vmlane::cni

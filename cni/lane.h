@@ -18,9 +18,12 @@
 // share (record, locks, namespace identity, IPAM, undo, the order of it all) is in attach.h and detach.h,
 // which call the lane.
 //
-//   ADD:  configure (pure) -> plan (pure: names into the record) -> [intent on disk] -> IPAM -> apply, step
-//   by step -> [done on disk] DEL, GC, sweep and the undo of a crashed ADD: reclaim, from the record or from
-//   names alone
+//   ADD: configure (pure) -> plan (pure: names into the record) -> [intent on disk] -> prepare, while IPAM is
+//   at
+//        work -> apply, step by step -> [done on disk]
+//   DEL, GC, sweep and the undo of a crashed ADD: silence -> reclaim, from the record or from names alone,
+//   while
+//        IPAM is at work
 namespace vmlane::cni {
 
 // The node as an operation sees it.
@@ -40,7 +43,7 @@ struct Attachment {
   const netlink::Namespace& pod;
   Transaction& transaction;
   AttachmentRecord& record;
-  const CniResult& ipam;  // empty without IPAM
+  const CniResult& ipam;  // empty without IPAM, and until apply()
 };
 
 // What CHECK hands to a lane.
@@ -80,9 +83,14 @@ class Lane {
   virtual std::vector<std::string> pod_links(const AttachmentKey& key) const = 0;
   // Writes into record.handles what reclaim needs, before anything is made.
   virtual void plan(AttachmentRecord& record) const = 0;
-  // Makes the attachment with the MAC of the record, sets mtu and handles, and returns interfaces, ips and
-  // routes.
+  // Makes what needs no address, while IPAM is still at work; nothing that carries a frame is up after it.
+  // Sets record.mtu and handles. What it makes is undone by reclaim.
+  virtual Result<> prepare(Attachment& attachment) = 0;
+  // Makes the rest and returns interfaces, ips and routes.
   virtual Result<CniResult> apply(Attachment& attachment) = 0;
+  // Makes sure that the NIC neither gets nor sends another frame, so that its addresses may go to others
+  // while the links are still being removed.
+  virtual Result<> silence(const Reclaim& reclaim) const = 0;
   // Removes all that ADD made except IPAM and record. What is gone is success; what is somebody else's is
   // left.
   virtual Result<> reclaim(const Reclaim& reclaim) const = 0;

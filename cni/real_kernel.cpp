@@ -3,6 +3,7 @@
 
 #include <sys/stat.h>
 
+#include "ebpf/mac_guard.h"
 #include "ebpf/splice.h"
 #include "netlink/announce.h"
 
@@ -22,6 +23,15 @@ Result<std::unique_ptr<netlink::Netlink>> RealKernel::netlink(const netlink::Nam
 
 Result<> RealKernel::create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) {
   return netlink::create_tap(where, spec);
+}
+
+Result<SelinuxMode> RealKernel::selinux_mode() {
+  return cni::selinux_mode(Selinux());
+}
+
+Result<> RealKernel::create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
+                                         const std::string& context) {
+  return cni::create_labelled_tap(Selinux(), where, spec, context);
 }
 
 Result<> RealKernel::announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
@@ -48,6 +58,15 @@ Result<> RealKernel::check_splice(const netlink::Namespace& where, int first_ind
   return ebpf::check_splice(where, first_index, second_index);
 }
 
+Result<> RealKernel::attach_mac_guard(const netlink::Namespace& where, int index,
+                                      const MacAddress& workload) {
+  return ebpf::attach_mac_guard(where, index, workload);
+}
+
+Result<> RealKernel::check_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) {
+  return ebpf::check_mac_guard(where, index, workload);
+}
+
 Result<> RealKernel::write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                                        const std::string& link, const std::string& key,
                                        const std::string& value) {
@@ -59,6 +78,39 @@ Result<std::optional<std::string>> RealKernel::read_link_sysctl(const netlink::N
                                                                 const std::string& link,
                                                                 const std::string& key) {
   return netlink::read_link_sysctl(where, family, link, key);
+}
+
+Result<std::optional<std::string>> RealKernel::bridge_netfilter_switch(const netlink::Namespace& where,
+                                                                       const std::string& bridge, bool v6) {
+  return netlink::bridge_netfilter_switch(where, bridge, v6);
+}
+
+Result<std::vector<netlink::ForwardChain>> RealKernel::forward_chains(const netlink::Namespace& where,
+                                                                      const std::string& bridge) {
+  return netlink::forward_chains(where, bridge);
+}
+
+Result<> RealKernel::accept_bridged(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                                    const std::string& bridge) {
+  return netlink::accept_bridged(where, chain, bridge);
+}
+
+Result<> RealKernel::withdraw_accept(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                                     const std::string& bridge) {
+  return netlink::withdraw_accept(where, chain, bridge);
+}
+
+Result<> RealKernel::set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) {
+  return netlink::set_masquerade(where, masquerade);
+}
+
+Result<bool> RealKernel::has_masquerade(const netlink::Namespace& where,
+                                        const netlink::Masquerade& masquerade) {
+  return netlink::has_masquerade(where, masquerade);
+}
+
+Result<> RealKernel::remove_masquerade(const netlink::Namespace& where, const std::string& owner) {
+  return netlink::remove_masquerade(where, owner);
 }
 
 }  // namespace vmlane::cni

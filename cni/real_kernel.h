@@ -12,18 +12,35 @@ class RealKernel final : public Kernel {
   Result<netlink::Namespace> open_namespace(const std::string& path) override;
   Result<std::unique_ptr<netlink::Netlink>> netlink(const netlink::Namespace& where) override;
   Result<> create_tap(const netlink::Namespace& where, const netlink::TapSpec& spec) override;
+  Result<SelinuxMode> selinux_mode() override;
+  Result<> create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
+                               const std::string& context) override;
   Result<> announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
                               std::span<const IpAddress> addresses) override;
   Result<> tun_available() override;
   Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) override;
   Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) override;
   Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) override;
+  Result<> attach_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) override;
+  Result<> check_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) override;
   Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                              const std::string& link, const std::string& key,
                              const std::string& value) override;
   Result<std::optional<std::string>> read_link_sysctl(const netlink::Namespace& where,
                                                       const std::string& family, const std::string& link,
                                                       const std::string& key) override;
+  Result<std::optional<std::string>> bridge_netfilter_switch(const netlink::Namespace& where,
+                                                             const std::string& bridge, bool v6) override;
+  Result<std::vector<netlink::ForwardChain>> forward_chains(const netlink::Namespace& where,
+                                                            const std::string& bridge) override;
+  Result<> accept_bridged(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                          const std::string& bridge) override;
+  Result<> withdraw_accept(const netlink::Namespace& where, const netlink::ForwardChain& chain,
+                           const std::string& bridge) override;
+  Result<> set_masquerade(const netlink::Namespace& where, const netlink::Masquerade& masquerade) override;
+  Result<bool> has_masquerade(const netlink::Namespace& where,
+                              const netlink::Masquerade& masquerade) override;
+  Result<> remove_masquerade(const netlink::Namespace& where, const std::string& owner) override;
 };
 
 }  // namespace vmlane::cni

@@ -38,7 +38,7 @@ bpf_tc_opts filter_options() {
 
 Result<> attach_tcx(int index, int program_fd) {
   if (const int error = bpf_prog_attach_opts(program_fd, index, kTcxIngress, nullptr); error != 0) {
-    return fail(libbpf_error("cannot attach the splice by TCX to " + subject(index), -error));
+    return fail(libbpf_error("cannot attach a program by TCX to " + subject(index), -error));
   }
   return {};
 }
@@ -52,7 +52,7 @@ Result<> attach_clsact(int index, int program_fd) {
   options.prog_fd = program_fd;
   options.flags = BPF_TC_F_REPLACE;
   if (const int error = bpf_tc_attach(&hook, &options); error != 0) {
-    return fail(libbpf_error("cannot attach the splice by clsact to " + subject(index), -error));
+    return fail(libbpf_error("cannot attach a program by clsact to " + subject(index), -error));
   }
   return {};
 }

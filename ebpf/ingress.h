@@ -5,12 +5,18 @@
 #include <vector>
 
 #include "core/error.h"
-#include "ebpf/splice.h"
 
 // The ingress of a device in the calling thread's network namespace, by either mechanism. Programs are
 // attached to the device itself: a link object would detach them at the end of the process, a pin would
 // outlive the device.
 namespace vmlane::ebpf {
+
+// How a program is hung on a device's ingress: TCX (kernel 6.6 on), or a clsact qdisc with a direct-action
+// filter.
+enum class Attach { kTcx, kClsact };
+
+// Whether the running kernel has TCX. Probed, not guessed from a version.
+bool has_tcx();
 
 Result<> attach_to_ingress(int index, int program_fd, Attach attach);
 

@@ -1,22 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "ebpf/splice.h"
 
-#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <net/if.h>
 #include <splice.skel.h>
 
-#include <array>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
-#include "core/files.h"
 #include "ebpf/ingress.h"
 #include "ebpf/libbpf_error.h"
+#include "ebpf/program.h"
 
 namespace vmlane::ebpf {
 namespace {
@@ -43,38 +41,13 @@ Result<> attach_one_way(int from_index, int to_index, Attach attach) {
   return attach_to_ingress(from_index, bpf_program__fd(skeleton->progs.vmlane_splice), attach);
 }
 
-// The constant of a loaded splice program: the content of the one map it has.
-std::optional<std::uint32_t> read_target(std::uint32_t map_id) {
-  const Fd map(bpf_map_get_fd_by_id(map_id));
-  bpf_map_info info{};
-  std::uint32_t size = sizeof(info);
-  if (!map || bpf_map_get_info_by_fd(map.get(), &info, &size) != 0) return std::nullopt;
-  std::uint32_t target = 0;
-  if (info.value_size != sizeof(target)) return std::nullopt;
-  const std::uint32_t key = 0;
-  if (bpf_map_lookup_elem(map.get(), &key, &target) != 0) return std::nullopt;
-  return target;
-}
-
 // Where a loaded program sends its frames; no value when it is gone or is no splice.
 std::optional<std::uint32_t> target_of(std::uint32_t program_id) {
-  const Fd program(bpf_prog_get_fd_by_id(program_id));
-  std::uint32_t map_id = 0;
-  bpf_prog_info info{};
-  info.nr_map_ids = 1;
-  info.map_ids = reinterpret_cast<std::uintptr_t>(&map_id);
-  std::uint32_t size = sizeof(info);
-  if (!program || bpf_prog_get_info_by_fd(program.get(), &info, &size) != 0) return std::nullopt;
-  if (info.name != kProgramName || info.nr_map_ids != 1) return std::nullopt;
-  return read_target(map_id);
-}
-
-// A link's name for messages, or its index when it is gone.
-std::string name_of(int index) {
-  std::array<char, IF_NAMESIZE> name{};
-  if (if_indextoname(static_cast<unsigned>(index), name.data()) != nullptr)
-    return "link " + std::string(name.data());
-  return "link with index " + std::to_string(index);
+  const auto constants = read_constants(program_id, kProgramName);
+  std::uint32_t target = 0;
+  if (!constants || constants->size() != sizeof(target)) return std::nullopt;
+  std::memcpy(&target, constants->data(), sizeof(target));
+  return target;
 }
 
 Result<> check_one_way(int from_index, int to_index) {
@@ -85,7 +58,7 @@ Result<> check_one_way(int from_index, int to_index) {
   for (const std::uint32_t id : *programs) {
     if (target_of(id) == static_cast<std::uint32_t>(to_index)) return {};
   }
-  return fail(Code::kChanged, name_of(from_index) + " has no splice to " + name_of(to_index));
+  return fail(Code::kChanged, link_text(from_index) + " has no splice to " + link_text(to_index));
 }
 
 }  // namespace

@@ -4,13 +4,10 @@
 #include <string>
 
 #include "core/error.h"
+#include "ebpf/ingress.h"
 #include "netlink/namespace.h"
 
 namespace vmlane::ebpf {
-
-// How a program is hung on a device's ingress: TCX (kernel 6.6 on), or a clsact qdisc with a direct-action
-// filter.
-enum class Attach { kTcx, kClsact };
 
 // The pod side of the tap lane: every frame that arrives on one of two links leaves by the other, in both
 // directions, untouched (GSO, checksum state, VLAN tag and multicast included). The programs are attached to
@@ -28,8 +25,5 @@ Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index,
 // Whether the splice's program is on the ingress of both links and leads to the other; Code::kChanged naming
 // the link where it is not.
 Result<> check_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index);
-
-// Whether the running kernel has TCX. Probed, not guessed from a version.
-bool has_tcx();
 
 }  // namespace vmlane::ebpf

@@ -33,12 +33,13 @@ struct LaneKey {
   Type type;
 };
 // Keys of vmlane-veth and vmlane-tap, with those of the reference bridge plugin that stand for the same.
-constexpr std::array<LaneKey, 23> kLaneKeys = {{{"bridge", Type::kString},
+constexpr std::array<LaneKey, 24> kLaneKeys = {{{"bridge", Type::kString},
                                                 {"isGateway", Type::kBoolean},
                                                 {"isDefaultGateway", Type::kBoolean},
                                                 {"forceAddress", Type::kBoolean},
                                                 {"ipMasq", Type::kBoolean},
                                                 {"ipMasqBackend", Type::kString},
+                                                {"bridgeNetfilter", Type::kString},
                                                 {"mtu", Type::kInteger},
                                                 {"mac", Type::kString},
                                                 {"hairpinMode", Type::kBoolean},

@@ -53,6 +53,27 @@ template std::optional<std::uint8_t> Attributes::number(int) const;
 template std::optional<std::uint32_t> Attributes::number(int) const;
 template std::optional<std::int32_t> Attributes::number(int) const;
 
+std::optional<std::uint32_t> Attributes::be32(int type) const {
+  const auto value = number<std::uint32_t>(type);
+  return value ? std::optional(ntohl(*value)) : std::nullopt;
+}
+
+std::optional<std::uint64_t> Attributes::be64(int type) const {
+  const auto value = number<std::uint64_t>(type);
+  return value ? std::optional(static_cast<std::uint64_t>(be64toh(*value))) : std::nullopt;
+}
+
+std::vector<std::span<std::uint8_t>> list_elements(std::span<std::uint8_t> list) {
+  std::vector<std::span<std::uint8_t>> elements;
+  int left = static_cast<int>(list.size());
+  for (auto* attribute = reinterpret_cast<nlattr*>(list.data()); nla_ok(attribute, left) != 0;
+       attribute = nla_next(attribute, &left)) {
+    elements.emplace_back(static_cast<std::uint8_t*>(nla_data(attribute)),
+                          static_cast<std::size_t>(nla_len(attribute)));
+  }
+  return elements;
+}
+
 ReceivedMessage::ReceivedMessage(const nlmsghdr* header) : bytes_(new std::uint8_t[header->nlmsg_len]) {
   std::memcpy(bytes_.get(), header, header->nlmsg_len);
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <arpa/inet.h>
+#include <endian.h>
 #include <linux/netlink.h>
 #include <netlink/attr.h>
 #include <netlink/msg.h>
@@ -34,6 +36,12 @@ class Message {
   void put(int type, std::span<const std::uint8_t> bytes) { put_raw(type, bytes.data(), bytes.size()); }
   void put_u8(int type, std::uint8_t value) { put_raw(type, &value, sizeof(value)); }
   void put_u32(int type, std::uint32_t value) { put_raw(type, &value, sizeof(value)); }
+  // In network byte order, as netfilter has its numbers.
+  void put_be32(int type, std::uint32_t value) { put_u32(type, htonl(value)); }
+  void put_be64(int type, std::uint64_t value) {
+    value = htobe64(value);
+    put_raw(type, &value, sizeof(value));
+  }
   // With the closing NUL, as names are sent.
   void put_string(int type, const std::string& text) { put_raw(type, text.c_str(), text.size() + 1); }
   // Without it, as an alias is sent; an empty one clears.
@@ -84,6 +92,8 @@ class Attributes {
   std::optional<std::uint8_t> u8(int type) const { return number<std::uint8_t>(type); }
   std::optional<std::uint32_t> u32(int type) const { return number<std::uint32_t>(type); }
   std::optional<std::int32_t> s32(int type) const { return number<std::int32_t>(type); }
+  std::optional<std::uint32_t> be32(int type) const;
+  std::optional<std::uint64_t> be64(int type) const;
   std::string string(int type) const;
   std::optional<IpAddress> address(int type, bool v6) const;
 
@@ -93,6 +103,9 @@ class Attributes {
 
   std::vector<nlattr*> table_;
 };
+
+// The contents of the attributes in `list`, which are all of one type, in their order.
+std::vector<std::span<std::uint8_t>> list_elements(std::span<std::uint8_t> list);
 
 // A message of the kernel.
 class ReceivedMessage {

@@ -48,15 +48,14 @@ Error Reply::to_error(const std::string& what) const {
   return result;
 }
 
-Result<Socket> Socket::open(const Namespace& network_namespace) {
-  return network_namespace.run<Socket>(open_here);
+Result<Socket> Socket::open(const Namespace& network_namespace, int protocol) {
+  return network_namespace.run<Socket>([protocol] { return open_here(protocol); });
 }
 
-Result<Socket> Socket::open_here() {
+Result<Socket> Socket::open_here(int protocol) {
   std::unique_ptr<nl_sock, Free> socket(nl_socket_alloc());
   if (!socket) return socket_failure("allocate", -NLE_NOMEM);
-  if (const int error = nl_connect(socket.get(), NETLINK_ROUTE); error < 0)
-    return socket_failure("open", error);
+  if (const int error = nl_connect(socket.get(), protocol); error < 0) return socket_failure("open", error);
   // All three are refinements that an old kernel may lack: its errors then have no text and its dumps are
   // filtered here only.
   const int on = 1;
@@ -70,7 +69,7 @@ Result<Reply> Socket::request(Message& message) {
   return request_together({&message, 1});
 }
 
-Result<Reply> Socket::request_together(std::span<Message> messages) {
+Result<std::vector<std::uint8_t>> Socket::serialized(std::span<Message> messages) {
   std::vector<std::uint8_t> bytes;
   for (Message& message : messages) {
     if (!message.fits()) return fail(Code::kInternal, "netlink request is longer than a message may be");
@@ -80,8 +79,18 @@ Result<Reply> Socket::request_together(std::span<Message> messages) {
     bytes.insert(bytes.end(), start, start + header->nlmsg_len);
     bytes.resize(static_cast<std::size_t>(NLMSG_ALIGN(bytes.size())));
   }
+  return bytes;
+}
+
+Result<> Socket::send(std::vector<std::uint8_t>& bytes) {
   if (const int error = nl_sendto(socket_.get(), bytes.data(), bytes.size()); error < 0)
     return socket_failure("send", error);
+  return {};
+}
+
+Result<Reply> Socket::request_together(std::span<Message> messages) {
+  VMLANE_ASSIGN(std::vector<std::uint8_t> bytes, serialized(messages));
+  VMLANE_TRY(send(bytes));
   Reply first_refusal_or_last;
   for (Message& message : messages) {
     bool interrupted = false;
@@ -105,8 +114,33 @@ Result<Reply> Socket::dump(Message& message) {
                                    std::to_string(kDumpAttempts) + " readings");
 }
 
-Result<Reply> Socket::receive_reply(std::uint32_t sequence, bool& interrupted) {
-  Reply reply;
+Result<Reply> Socket::commit(std::span<Message> batch) {
+  VMLANE_ASSIGN(std::vector<std::uint8_t> bytes, serialized(batch));
+  const std::uint32_t begin = nlmsg_hdr(batch.front().get())->nlmsg_seq;
+  const std::uint32_t end = nlmsg_hdr(batch.back().get())->nlmsg_seq;
+  const std::uint32_t last_change = end - 1;
+  // Of its many messages only the last change is to be acknowledged. What begins and ends a batch cannot be,
+  // before Linux 6.10.
+  int left = static_cast<int>(bytes.size());
+  for (auto* header = reinterpret_cast<nlmsghdr*>(bytes.data()); nlmsg_ok(header, left) != 0;
+       header = nlmsg_next(header, &left)) {
+    if (header->nlmsg_seq != last_change)
+      header->nlmsg_flags = static_cast<std::uint16_t>(header->nlmsg_flags & ~NLM_F_ACK);
+  }
+  VMLANE_TRY(send(bytes));
+  Reply first_refusal;
+  VMLANE_TRY(receive([&](const nlmsghdr* header) {
+    const std::uint32_t sequence = header->nlmsg_seq;
+    Reply reply;
+    if (sequence - begin > end - begin || !read_end(header, reply)) return false;
+    if (first_refusal.ok()) first_refusal = std::move(reply);
+    // A batch refused as a whole is answered in its first message's place.
+    return sequence == last_change || sequence == begin;
+  }));
+  return first_refusal;
+}
+
+Result<> Socket::receive(const std::function<bool(const nlmsghdr*)>& take) {
   for (;;) {
     sockaddr_nl sender{};
     unsigned char* buffer = nullptr;
@@ -116,12 +150,21 @@ Result<Reply> Socket::receive_reply(std::uint32_t sequence, bool& interrupted) {
     int left = size;
     for (auto* header = reinterpret_cast<nlmsghdr*>(buffer); nlmsg_ok(header, left) != 0;
          header = nlmsg_next(header, &left)) {
-      if (header->nlmsg_seq != sequence) continue;
-      interrupted = interrupted || (header->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
-      if (read_end(header, reply)) return reply;
-      reply.messages.emplace_back(header);
+      if (take(header)) return {};
     }
   }
+}
+
+Result<Reply> Socket::receive_reply(std::uint32_t sequence, bool& interrupted) {
+  Reply reply;
+  VMLANE_TRY(receive([&](const nlmsghdr* header) {
+    if (header->nlmsg_seq != sequence) return false;
+    interrupted = interrupted || (header->nlmsg_flags & NLM_F_DUMP_INTR) != 0;
+    if (read_end(header, reply)) return true;
+    reply.messages.emplace_back(header);
+    return false;
+  }));
+  return reply;
 }
 
 }  // namespace vmlane::netlink

@@ -76,17 +76,6 @@ bool lists(const Json& handles, const char* key, const std::string& value) {
   return it != handles.end() && it->is_array() && std::ranges::find(*it, Json(value)) != it->end();
 }
 
-// Records of other attachments on the same bridge.
-Result<std::vector<AttachmentRecord>> neighbours(const Node& node, const std::string& bridge,
-                                                 const std::string& attachment_id) {
-  VMLANE_ASSIGN(auto listing, RecordStore(node.config).list());
-  std::erase_if(listing.records, [&](const AttachmentRecord& record) {
-    return record.key.id() == attachment_id || !record.handles.is_object() ||
-           record.handles.value("bridge", "") != bridge;
-  });
-  return std::move(listing.records);
-}
-
 // What lasts on a device that stays must be in the record as ours before it is there: the address, and those
 // that it replaces.
 Result<> record_gateway(Attachment& attachment, const std::string& gateway,
@@ -213,6 +202,16 @@ bool left_more(const Reclaim& reclaim, const netlink::Link& bridge) {
 
 }  // namespace
 
+Result<std::vector<AttachmentRecord>> others_on_bridge(const Node& node, const std::string& bridge,
+                                                       const std::string& attachment_id) {
+  VMLANE_ASSIGN(auto listing, RecordStore(node.config).list());
+  std::erase_if(listing.records, [&](const AttachmentRecord& record) {
+    return record.key.id() == attachment_id || !record.handles.is_object() ||
+           record.handles.value("bridge", "") != bridge;
+  });
+  return std::move(listing.records);
+}
+
 Result<ObjectLock> lock_bridge(const NodeConfig& node, const std::string& name) {
   return ObjectLock::acquire(node.locks_dir(), "bridge", name);
 }
@@ -264,7 +263,7 @@ Result<> ensure_gateways(Attachment& attachment, netlink::Netlink& host, const G
     if (there) {
       if (device.own && !config.force_address) continue;
       VMLANE_ASSIGN(const auto others,
-                    neighbours(attachment.node, config.bridge, attachment.record.key.id()));
+                    others_on_bridge(attachment.node, config.bridge, attachment.record.key.id()));
       VMLANE_TRY(share_gateway(attachment, gateway.to_string(), others));
       continue;
     }
@@ -285,7 +284,7 @@ Result<> release_bridge(const Reclaim& reclaim, netlink::Netlink& host, const st
   const bool left = left_more(reclaim, *bridge);
   std::vector<AttachmentRecord> others;
   if (left) {
-    VMLANE_ASSIGN(others, neighbours(reclaim.node, name, reclaim.key.id()));
+    VMLANE_ASSIGN(others, others_on_bridge(reclaim.node, name, reclaim.key.id()));
     VMLANE_TRY(release_gateways(reclaim, host, others));
     if (own) VMLANE_TRY(release_uplink(reclaim, host, *bridge, others));
   }

@@ -25,6 +25,10 @@ namespace vmlane::cni {
 
 Result<ObjectLock> lock_bridge(const NodeConfig& node, const std::string& name);
 
+// Records of other attachments on the bridge.
+Result<std::vector<AttachmentRecord>> others_on_bridge(const Node& node, const std::string& bridge,
+                                                       const std::string& attachment_id);
+
 // The MAC of a bridge that this node makes: stable across reboots, different from another node's on the same
 // machine.
 MacAddress own_bridge_mac(const NodeConfig& node, const std::string& name);

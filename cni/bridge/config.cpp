@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cni/bridge/config.h"
 
-#include <algorithm>
-#include <array>
-
+#include "cni/bridge/masquerade.h"
 #include "cni/request.h"
 #include "core/names.h"
 
@@ -13,9 +11,6 @@ namespace {
 // RFC 791's smallest datagram every link must carry, and the largest a 16-bit length can say.
 constexpr std::int64_t kMinMtu = 68;
 constexpr std::int64_t kMaxMtu = 65535;
-
-constexpr std::array<std::string_view, 4> kReferenceKeys = {"ipMasq", "ipMasqBackend", "macspoofchk",
-                                                            "portIsolation"};
 
 bool says_nothing(const Json& value) {
   return value.is_null() || value == false || value == 0 ||
@@ -76,6 +71,10 @@ Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
     return fail(Code::kInvalidConfig, "keys \"hairpinMode\" and \"promiscMode\" are both true",
                 "a promiscuous bridge sends each frame back as well: choose one");
   }
+  VMLANE_ASSIGN(config.ip_masq, parse_ip_masq(reader, has_ipam));
+  VMLANE_ASSIGN(config.mac_spoof_check, flag(reader, "macspoofchk"));
+  VMLANE_ASSIGN(config.bridge_netfilter, parse_bridge_netfilter(reader));
+  VMLANE_ASSIGN(config.port_isolation, flag(reader, "portIsolation"));
   if (config.is_gateway && !has_ipam) {
     return fail(Code::kInvalidConfig,
                 "key \"" + std::string(config.is_default_gateway ? "isDefaultGateway" : "isGateway") +
@@ -85,19 +84,11 @@ Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
   return config;
 }
 
-Result<> judge_unread_keys(const Json& config, const ObjectReader& reader, const std::string& type,
-                           const Log& log) {
+void log_unknown_keys(const Json& config, const ObjectReader& reader, const Log& log) {
   for (const std::string& key : reader.unknown()) {
     if (is_common_config_key(key) || says_nothing(config[key])) continue;
-    if (std::ranges::find(kReferenceKeys, key) != kReferenceKeys.end()) {
-      return fail(
-          Code::kUnsupportedField,
-          "key \"" + key + "\" is " + to_text(config[key]) + ", which " + type + " does not carry out",
-          "remove the key");
-    }
     log.warning("unknown key in the config", {{"key", key}});
   }
-  return {};
 }
 
 }  // namespace vmlane::cni

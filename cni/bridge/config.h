@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "cni/bridge/netfilter.h"
 #include "cni/bridge/vlan.h"
 #include "core/error.h"
 #include "core/json.h"
@@ -23,6 +24,10 @@ struct BridgeConfig {
   bool hairpin_mode = false;
   bool promisc_mode = false;   // of the bridge device
   bool force_address = false;  // a gateway address takes the place of another in its subnet
+  bool ip_masq = false;
+  bool mac_spoof_check = false;
+  bool port_isolation = false;
+  BridgeNetfilter bridge_netfilter = BridgeNetfilter::kFail;
   VlanConfig vlan;
   std::string uplink;                // the bridge's way out of the node; empty: none of ours
   bool duplicate_detection = false;  // "enabledad"
@@ -33,10 +38,8 @@ struct BridgeConfig {
 // Code::kInvalidConfig names key and value.
 Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam);
 
-// After the lane has read its keys: keys of the reference bridge plugin that this lane does not carry out are
-// refused by name (Code::kUnsupportedField) unless they are false, 0 or empty, since ignoring them would open
-// what they close. Keys that nobody knows are logged.
-Result<> judge_unread_keys(const Json& config, const ObjectReader& reader, const std::string& type,
-                           const Log& log);
+// After the lane has read its keys: keys that nobody knows are logged, unless they say nothing (false, 0 or
+// empty).
+void log_unknown_keys(const Json& config, const ObjectReader& reader, const Log& log);
 
 }  // namespace vmlane::cni

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cni/bridge/bridge.h"
+#include "cni/bridge/masquerade.h"
 #include "cni/ipam.h"
 #include "cni/sysctl.h"
 #include "core/names.h"
@@ -72,6 +74,29 @@ Result<> check_host_end(netlink::Netlink& host, const AttachmentRecord& record) 
   return check_uplink(host, *bridge, record);
 }
 
+Result<> check_flag(const AttachmentRecord& record, const std::string& key, const std::string& what,
+                    bool is) {
+  // A record of an earlier release does not say.
+  if (!record.handles.contains(key)) return {};
+  const bool was = record.handles.value(key, false);
+  const auto shown = [](bool on) { return std::string(on ? "on" : "off"); };
+  return is == was ? Result<>() : fail(changed(what, shown(was), shown(is)));
+}
+
+// What check_host_end found there: the port's flags and its guard.
+Result<> check_port(const Inspection& inspection, netlink::Netlink& host) {
+  const AttachmentRecord& record = inspection.record;
+  const std::string name = record.handles.value("host_link", "");
+  VMLANE_ASSIGN(const auto link, host.find_link(name));
+  if (!link) return fail(Code::kChanged, "host link " + name + " is gone");
+  VMLANE_ASSIGN(const netlink::BridgePort port, host.bridge_port(link->index));
+  VMLANE_TRY(check_flag(record, "hairpin", "hairpin mode of " + name, port.hairpin));
+  VMLANE_TRY(check_flag(record, "isolated", "isolation of " + name, port.isolated));
+  if (!record.handles.value("mac_guard", false)) return {};
+  VMLANE_ASSIGN(const MacAddress mac, MacAddress::parse(record.mac.value_or("")));
+  return inspection.node.kernel.check_mac_guard(inspection.host, link->index, mac);
+}
+
 // Towards the workload at the host's end; from it at the pod's, which a pod with CAP_NET_ADMIN could lift: a
 // fair share, not a boundary.
 Result<> limit_rates(Attachment& attachment, netlink::Netlink& host, int host_index, netlink::Netlink& pod,
@@ -113,13 +138,19 @@ Result<> BridgeLane::configure(const Request& request, const Node& node) {
   ObjectReader reader(request.config, "", Code::kInvalidConfig);
   VMLANE_ASSIGN(config_, parse_bridge_config(reader, ipam.enabled()));
   VMLANE_TRY(configure_pod_side(reader, request, node));
-  return judge_unread_keys(request.config, reader, type(), node.log);
+  log_unknown_keys(request.config, reader, node.log);
+  return {};
 }
 
 void BridgeLane::plan(AttachmentRecord& record) const {
   record.handles["bridge"] = config_.bridge;
   record.handles["host_link"] = names::host_link(record.key.id());
   record.handles["pod_link"] = record.key.ifname;
+  record.handles["hairpin"] = config_.hairpin_mode;
+  record.handles["isolated"] = config_.port_isolation;
+  record.handles["mac_guard"] = config_.mac_spoof_check;
+  if (config_.ip_masq) plan_masquerade(record);
+  plan_bridge_netfilter(record, config_.bridge_netfilter);
   if (config_.vlan.any()) record.handles["port_vlans"] = vlans_to_json(config_.vlan.port());
   if (!config_.uplink.empty()) record.handles["uplink"] = config_.uplink;
   if (!config_.is_gateway) return;
@@ -183,10 +214,7 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
   VMLANE_TRY(attachment.transaction.step("put the host link into the bridge", [&] {
     return host.change_link(link->index, {.master = bridge.index});
   }));
-  if (config_.hairpin_mode) {
-    VMLANE_TRY(attachment.transaction.step(
-        "set hairpin mode", [&] { return host.change_bridge_port(link->index, {.hairpin = true}); }));
-  }
+  VMLANE_TRY(set_port_flags(attachment, host, link->index));
   if (config_.vlan.any()) VMLANE_TRY(join_vlans(attachment, host, link->index, config_.vlan));
   // An administrator's bridge that follows its smallest port must not shrink for this one.
   VMLANE_ASSIGN(const auto now, host.find_link(bridge.index));
@@ -202,13 +230,32 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
   return *link;
 }
 
-Result<CniResult> BridgeLane::apply(Attachment& attachment) {
+Result<> BridgeLane::set_port_flags(Attachment& attachment, netlink::Netlink& host, int port) const {
+  if (!config_.hairpin_mode && !config_.port_isolation) return {};
+  netlink::BridgePortChange change;
+  if (config_.hairpin_mode) change.hairpin = true;
+  if (config_.port_isolation) change.isolated = true;
+  return attachment.transaction.step("set the port's flags",
+                                     [&] { return host.change_bridge_port(port, change); });
+}
+
+Result<> BridgeLane::open_port(Attachment& attachment, netlink::Netlink& host, int port,
+                               const MacAddress& workload) const {
+  if (config_.mac_spoof_check) {
+    VMLANE_TRY(attachment.transaction.step("guard the workload's MAC", [&] {
+      return attachment.node.kernel.attach_mac_guard(attachment.host, port, workload);
+    }));
+  }
+  return attachment.transaction.step("bring the host link up",
+                                     [&] { return host.change_link(port, {.up = true}); });
+}
+
+Result<> BridgeLane::prepare(Attachment& attachment) {
   const Node& node = attachment.node;
   AttachmentRecord& record = attachment.record;
   VMLANE_ASSIGN(const MacAddress mac, MacAddress::parse(record.mac.value_or("")));
   VMLANE_ASSIGN(const auto host, node.kernel.netlink(attachment.host));
   VMLANE_ASSIGN(const auto pod, node.kernel.netlink(attachment.pod));
-  CniResult result = attachment.ipam;
 
   // All that is made from here on is undone by the function that DEL uses; on the way there the bridge's lock
   // is no longer held.
@@ -221,16 +268,14 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
       }));
   std::optional<ObjectLock> lock;
   VMLANE_ASSIGN(lock, lock_bridge(node.config, config_.bridge));
-  VMLANE_ASSIGN(const Ground ground, ensure_bridge(attachment, *host, config_));
-  const netlink::Link& bridge = ground.bridge;
-  if (bridge.mac == mac) {
-    return fail(Code::kConflict, "MAC " + mac.to_string() + " is that of bridge " + bridge.name,
+  VMLANE_ASSIGN(Ground ground, ensure_bridge(attachment, *host, config_));
+  if (ground.bridge.mac == mac) {
+    return fail(Code::kConflict, "MAC " + mac.to_string() + " is that of bridge " + ground.bridge.name,
                 "frames for one would end at the other; give the NIC another MAC");
   }
   VMLANE_ASSIGN(const std::uint32_t mtu, effective_mtu(ground));
-  if (config_.is_gateway) VMLANE_TRY(be_gateway(attachment, *host, ground, result));
   VMLANE_ASSIGN(const std::string host_name, make_pair(attachment, *host, mtu, mac));
-  VMLANE_ASSIGN(const netlink::Link host_link, add_port(attachment, *host, bridge, host_name));
+  VMLANE_ASSIGN(netlink::Link host_link, add_port(attachment, *host, ground.bridge, host_name));
   lock.reset();
 
   // A bridge port is no end point: an address of its own would make the node reachable for the guest. It is
@@ -238,27 +283,59 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
   VMLANE_TRY(attachment.transaction.step("keep the host link without IPv6", [&] {
     return set_link_sysctl(node, attachment.host, {"ipv6", host_name, "disable_ipv6", "1"});
   }));
-
-  if (config_.is_default_gateway) add_default_routes(result);
-  VMLANE_ASSIGN(const auto pod_link, pod->find_link(record.key.ifname));
+  VMLANE_ASSIGN(auto pod_link, pod->find_link(record.key.ifname));
   if (!pod_link)
     return fail(Code::kKernel,
                 "interface " + record.key.ifname + " vanished from the pod while it was being set up");
   record.mac = pod_link->mac.to_string();
   record.mtu = pod_link->mtu;
+  prepared_.emplace(Prepared{std::move(ground), std::move(host_link), std::move(*pod_link)});
+  return {};
+}
+
+// What the node does for the attachment's addresses: a gateway, a firewall that lets them pass, masquerading.
+// The port that is in the bridge by now keeps the bridge there.
+Result<> BridgeLane::serve_addresses(Attachment& attachment, netlink::Netlink& host, CniResult& result) {
+  const Ground& ground = prepared_->ground;
+  {
+    VMLANE_ASSIGN(const auto lock, lock_bridge(attachment.node.config, config_.bridge));
+    VMLANE_TRY(settle_bridge_netfilter(attachment, ground.bridge.name, config_.bridge_netfilter, result));
+    if (config_.is_gateway) VMLANE_TRY(be_gateway(attachment, host, ground, result));
+  }
+  if (config_.ip_masq) VMLANE_TRY(add_masquerade(attachment, result));
+  if (config_.is_default_gateway) add_default_routes(result);
+  return {};
+}
+
+Result<CniResult> BridgeLane::apply(Attachment& attachment) {
+  const Node& node = attachment.node;
+  const AttachmentRecord& record = attachment.record;
+  VMLANE_ASSIGN(const auto host, node.kernel.netlink(attachment.host));
+  VMLANE_ASSIGN(const auto pod, node.kernel.netlink(attachment.pod));
+  CniResult result = attachment.ipam;
+  VMLANE_TRY(serve_addresses(attachment, *host, result));
+  const auto& [ground, host_link, pod_link] = *prepared_;
   constexpr std::size_t kPodInterface = 2;
   for (ResultIp& ip : result.ips) ip.interface = kPodInterface;
-  result.interfaces = {{.name = bridge.name, .mac = bridge.mac.to_string(), .mtu = bridge.mtu},
-                       {.name = host_name, .mac = host_link.mac.to_string(), .mtu = host_link.mtu},
-                       {.name = record.key.ifname,
-                        .mac = *record.mac,
-                        .mtu = record.mtu,
-                        .sandbox = attachment.request.netns}};
-  VMLANE_TRY(attachment.transaction.step("bring the host link up",
-                                         [&] { return host->change_link(host_link.index, {.up = true}); }));
-  VMLANE_TRY(wire_pod(attachment, *pod, *pod_link, result));
-  VMLANE_TRY(limit_rates(attachment, *host, host_link.index, *pod, pod_link->index));
+  result.interfaces = {
+      {.name = ground.bridge.name, .mac = ground.bridge.mac.to_string(), .mtu = ground.bridge.mtu},
+      {.name = host_link.name, .mac = host_link.mac.to_string(), .mtu = host_link.mtu},
+      {.name = record.key.ifname,
+       .mac = *record.mac,
+       .mtu = record.mtu,
+       .sandbox = attachment.request.netns}};
+  VMLANE_TRY(open_port(attachment, *host, host_link.index, pod_link.mac));
+  VMLANE_TRY(wire_pod(attachment, *pod, pod_link, result));
+  VMLANE_TRY(limit_rates(attachment, *host, host_link.index, *pod, pod_link.index));
   return result;
+}
+
+Result<> BridgeLane::silence(const Reclaim& reclaim) const {
+  VMLANE_ASSIGN(const auto host, reclaim.node.kernel.netlink(reclaim.host));
+  VMLANE_ASSIGN(const auto host_end, find_host_end(*host, reclaim));
+  if (!host_end || !host_end->up) return {};
+  return reclaim.transaction.step("close the port",
+                                  [&] { return host->change_link(host_end->index, {.up = false}); });
 }
 
 Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
@@ -268,7 +345,9 @@ Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
   // The pod's end goes with it, wherever it has been moved or whatever it is called by now.
   VMLANE_TRY(reclaim.transaction.step(
       "remove the veth pair", [&] { return host_end ? host->delete_link(host_end->index) : Result<>(); }));
+  VMLANE_TRY(remove_masquerade(reclaim));
   if (bridge.empty()) return {};
+  VMLANE_TRY(release_bridge_netfilter(reclaim, bridge));
   return release_bridge(reclaim, *host, bridge);
 }
 
@@ -276,14 +355,20 @@ Result<> BridgeLane::check(const Inspection& inspection) {
   VMLANE_ASSIGN(const auto host, inspection.node.kernel.netlink(inspection.host));
   VMLANE_ASSIGN(const auto pod, inspection.node.kernel.netlink(inspection.pod));
   VMLANE_TRY(check_host_end(*host, inspection.record));
+  VMLANE_TRY(check_port(inspection, *host));
+  VMLANE_TRY(check_masquerade(inspection));
+  VMLANE_TRY(check_bridge_netfilter(inspection, config_.bridge_netfilter));
   return check_pod_link(*pod, inspection.record);
 }
 
-Result<> BridgeLane::status(const Request&, const Node& node) {
+Result<> BridgeLane::status(const Request& request, const Node& node) {
   VMLANE_ASSIGN(const auto host_namespace, node.kernel.host_namespace());
   VMLANE_ASSIGN(const auto host, node.kernel.netlink(host_namespace));
   VMLANE_ASSIGN(const auto bridge, host->find_link(config_.bridge));
-  if (!bridge || bridge->kind == "bridge") return {};
+  if (!bridge || bridge->kind == "bridge") {
+    return bridge_netfilter_status(node, host_namespace, config_.bridge, config_.bridge_netfilter,
+                                   request.config);
+  }
   return fail(Code::kNotAvailable, "link " + config_.bridge + " exists and is not a bridge",
               "key \"bridge\" must name a bridge or a free name");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,9 @@ class BridgeLane : public Lane {
   std::string segment() const final;
   std::vector<std::string> pod_links(const AttachmentKey& key) const override { return {key.ifname}; }
   void plan(AttachmentRecord& record) const override;
+  Result<> prepare(Attachment& attachment) final;
   Result<CniResult> apply(Attachment& attachment) final;
+  Result<> silence(const Reclaim& reclaim) const override;
   Result<> reclaim(const Reclaim& reclaim) const override;
   Result<> check(const Inspection& inspection) override;
   Result<> status(const Request& request, const Node& node) override;
@@ -37,13 +40,25 @@ class BridgeLane : public Lane {
  private:
   Result<netlink::Link> add_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
                                  const std::string& host_link);
+  Result<> serve_addresses(Attachment& attachment, netlink::Netlink& host, CniResult& result);
   Result<> be_gateway(Attachment& attachment, netlink::Netlink& host, const Ground& ground,
                       CniResult& result);
+  Result<> set_port_flags(Attachment& attachment, netlink::Netlink& host, int port) const;
+  // Brings the port up, guarded first if it is to be: no frame comes before the guard.
+  Result<> open_port(Attachment& attachment, netlink::Netlink& host, int port,
+                     const MacAddress& workload) const;
   Result<std::string> make_pair(Attachment& attachment, netlink::Netlink& host, std::uint32_t mtu,
                                 const MacAddress& mac);
   Result<std::uint32_t> effective_mtu(const Ground& ground) const;
 
   BridgeConfig config_;
+  // What prepare() made and apply() goes on with.
+  struct Prepared {
+    Ground ground;
+    netlink::Link host_link;
+    netlink::Link pod_link;
+  };
+  std::optional<Prepared> prepared_;
 };
 
 // Whether a link is the host end of the attachment: by its alias, or by the MAC that is in the request that

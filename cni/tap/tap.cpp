@@ -81,6 +81,9 @@ Result<> TapLane::configure_pod_side(ObjectReader& reader, const Request& reques
   tap_.multi_queue = queues.value_or(1) > 1 || multi_queue.value_or(false);
   tap_.owner = owner ? static_cast<std::uint32_t>(*owner) : node.config.owner_uid;
   tap_.group = group ? static_cast<std::uint32_t>(*group) : node.config.owner_gid;
+  VMLANE_ASSIGN(const auto context, reader.string("selinuxContext"));
+  selinux_context_ = context.value_or("");
+  if (!selinux_context_.empty()) VMLANE_TRY(check_selinux_context(selinux_context_));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   if (ipam.type() == "dhcp") {
     return fail(
@@ -90,6 +93,20 @@ Result<> TapLane::configure_pod_side(ObjectReader& reader, const Request& reques
   return {};
 }
 
+Result<> TapLane::make_tap(Attachment& attachment, const netlink::TapSpec& spec) const {
+  Kernel& kernel = attachment.node.kernel;
+  VMLANE_ASSIGN(const SelinuxMode mode, kernel.selinux_mode());
+  if (mode == SelinuxMode::kAbsent && !selinux_context_.empty()) {
+    attachment.node.log.info("the node has no SELinux, the key is without effect",
+                             {{"selinuxContext", selinux_context_}});
+  }
+  const auto context = selinux_context(mode, selinux_context_);
+  return attachment.transaction.step("make tap " + spec.name, [&] {
+    return context ? kernel.create_labelled_tap(attachment.pod, spec, *context)
+                   : kernel.create_tap(attachment.pod, spec);
+  });
+}
+
 Result<> TapLane::wire_pod(Attachment& attachment, netlink::Netlink& pod_links, const netlink::Link& pod_link,
                            const CniResult&) {
   Kernel& kernel = attachment.node.kernel;
@@ -97,8 +114,7 @@ Result<> TapLane::wire_pod(Attachment& attachment, netlink::Netlink& pod_links, 
   netlink::TapSpec spec = tap_;
   spec.name = record.handles.value("tap", "");
   VMLANE_TRY(silence_pod_link(attachment, pod_links, pod_link));
-  VMLANE_TRY(attachment.transaction.step("make tap " + spec.name,
-                                         [&] { return kernel.create_tap(attachment.pod, spec); }));
+  VMLANE_TRY(make_tap(attachment, spec));
   VMLANE_ASSIGN(const auto tap, pod_links.find_link(spec.name));
   if (!tap)
     return fail(Code::kKernel, "tap " + spec.name + " vanished from the pod while it was being set up");

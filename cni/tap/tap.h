@@ -29,7 +29,10 @@ class TapLane final : public BridgeLane {
   Result<> wire_pod(Attachment& attachment, netlink::Netlink& pod_links, const netlink::Link& pod_link,
                     const CniResult& result) override;
 
+  Result<> make_tap(Attachment& attachment, const netlink::TapSpec& spec) const;
+
   netlink::TapSpec tap_;
+  std::string selinux_context_;  // as the key has it; empty without the key
 };
 
 }  // namespace vmlane::cni

@@ -182,19 +182,11 @@ TEST_P(ConfigTest, MtuAboveTheBridgeIsRefused) {
   EXPECT_TRUE(reserved_addresses().empty());
 }
 
-TEST_P(ConfigTest, KeysOfTheReferencePluginThatAreNotCarriedOutAreRefusedByName) {
-  struct Case {
-    const char* key;
-    Json value;
-  };
-  for (const Case& c : {Case{"ipMasq", true}, Case{"macspoofchk", true}, Case{"portIsolation", true}}) {
-    expect_refused(add_call(config({{c.key, c.value}})), Code::kUnsupportedField, {c.key});
-  }
-}
-
-TEST_P(ConfigTest, TheSameKeysSayingNothingAreAccepted) {
+TEST_P(ConfigTest, KeysOfTheReferencePluginSayingNothingAreAccepted) {
   EXPECT_CNI_OK(add(
-      pod(), config({{"ipMasq", false}, {"vlan", 0}, {"vlanTrunk", Json::array()}, {"macspoofchk", false}})));
+      pod(),
+      config(
+          {{"forceAddress", false}, {"vlan", 0}, {"vlanTrunk", Json::array()}, {"portIsolation", false}})));
 }
 
 TEST_P(ConfigTest, UnknownKeysAreToleratedAndLogged) {

@@ -34,7 +34,12 @@ class FaultTest : public LaneTest {
     Json dual = {{"isDefaultGateway", true}, {"hairpinMode", true}};
     return {{"no bridge", false, false, dual},
             {"administrator's bridge", true, false, {{"isGateway", true}}},
-            {"neighbour on the bridge", false, true, {{"isGateway", true}}}};
+            {"neighbour on the bridge", false, true, {{"isGateway", true}}},
+            {"masquerading, guarded, isolated",
+             false,
+             false,
+             {{"isGateway", true}, {"ipMasq", true}, {"macspoofchk", true}, {"portIsolation", true}}},
+            {"masquerading neighbour", false, true, {{"isGateway", true}, {"ipMasq", true}}}};
   }
   // Makes what stands there before the ADD.
   void prepare(const Setting& setting) {

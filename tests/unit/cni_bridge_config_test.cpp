@@ -52,21 +52,37 @@ TEST(BridgeConfig, AGatewayNeedsAnAllocator) {
             std::string::npos);
 }
 
-Result<> judged(const std::string& text) {
-  const Json config = Json::parse(text);
-  ObjectReader reader(config, "", Code::kInvalidConfig);
-  return judge_unread_keys(config, reader, "vmlane-veth", Log());
+TEST(BridgeConfig, MasqueradingIsByNftablesAndNeedsAnAllocator) {
+  EXPECT_FALSE(parsed(R"({"ipMasqBackend":"iptables"})")->ip_masq);
+  for (const char* text : {R"({"ipMasq":true})", R"({"ipMasq":true,"ipMasqBackend":""})",
+                           R"({"ipMasq":true,"ipMasqBackend":"nftables"})"}) {
+    const auto config = parsed(text);
+    ASSERT_TRUE(config) << text;
+    EXPECT_TRUE(config->ip_masq) << text;
+  }
+  EXPECT_EQ(parsed(R"({"ipMasq":true,"ipMasqBackend":"iptables"})").error().code, Code::kUnsupportedField);
+  EXPECT_EQ(parsed(R"({"ipMasqBackend":"pf"})").error().code, Code::kInvalidConfig);
+  EXPECT_EQ(parsed(R"({"ipMasq":true})", false).error().code, Code::kInvalidConfig);
 }
 
-TEST(BridgeConfig, KeysOfTheReferencePluginAreCarriedOutOrRefusedByName) {
-  for (const char* text : {R"({"ipMasq":true})", R"({"macspoofchk":true})", R"({"portIsolation":true})"}) {
-    const auto verdict = judged(text);
-    ASSERT_FALSE(verdict) << text;
-    EXPECT_EQ(verdict.error().code, Code::kUnsupportedField);
+TEST(BridgeConfig, FirewallThatDropsBridgedFramesFailsUnlessSaidOtherwise) {
+  EXPECT_EQ(parsed("{}")->bridge_netfilter, BridgeNetfilter::kFail);
+  EXPECT_EQ(parsed(R"({"bridgeNetfilter":""})")->bridge_netfilter, BridgeNetfilter::kFail);
+  EXPECT_EQ(parsed(R"({"bridgeNetfilter":"accept"})")->bridge_netfilter, BridgeNetfilter::kAccept);
+  EXPECT_EQ(parsed(R"({"bridgeNetfilter":"ignore"})")->bridge_netfilter, BridgeNetfilter::kIgnore);
+  for (const char* text : {R"({"bridgeNetfilter":"Accept"})", R"({"bridgeNetfilter":true})"}) {
+    const auto config = parsed(text);
+    ASSERT_FALSE(config) << text;
+    EXPECT_NE(config.error().message.find("bridgeNetfilter"), std::string::npos);
   }
-  for (const char* text : {R"({"ipMasq":false})", R"({"frobnicate":true,"cni.dev/x":1})"}) {
-    EXPECT_TRUE(judged(text)) << text;
-  }
+}
+
+TEST(BridgeConfig, GuardAndIsolationAreOffByDefault) {
+  EXPECT_FALSE(parsed("{}")->mac_spoof_check || parsed("{}")->port_isolation);
+  const auto config = parsed(R"({"macspoofchk":true,"portIsolation":true})");
+  EXPECT_TRUE(config->mac_spoof_check && config->port_isolation);
+  EXPECT_NE(parsed(R"({"macspoofchk":1})").error().message.find("macspoofchk"), std::string::npos);
+  EXPECT_NE(parsed(R"({"portIsolation":"on"})").error().message.find("portIsolation"), std::string::npos);
 }
 
 }  // namespace
