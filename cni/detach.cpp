@@ -67,7 +67,13 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
     if (!cni_path.empty() && cni_path != record.cni_path) caller.cni_path = cni_path + ":" + record.cni_path;
     VMLANE_TRY(steps.step("release addresses", [&] { return ipam.del(caller); }));
   }
-  return steps.step("remove the record", [&] { return session.store.remove(record.key.id()); });
+  return steps.step("remove the record", [&]() -> Result<> {
+    const auto removed = session.store.remove(record.key.id());
+    // On a file system that went read-only the pod must still come to its end. What the record describes is
+    // gone; the next GC, or ADD of the same attachment, removes it.
+    if (!removed) session.log.warning("record is left behind", {{"error", removed.error().text()}});
+    return {};
+  });
 }
 
 Result<> reclaim_by_names(const Session& session, const Lane& lane, const Request& request) {
