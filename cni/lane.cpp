@@ -5,23 +5,18 @@
 
 #include "cni/attach.h"
 #include "cni/detach.h"
+#include "cni/directories.h"
 #include "cni/ipam.h"
 #include "cni/operation_log.h"
 #include "cni/protocol.h"
 #include "cni/session.h"
-#include "core/files.h"
 
 namespace vmlane::cni {
 namespace {
 
 Result<> report_status(const Session& session, Lane& lane, const Request& request) {
   VMLANE_TRY(lane.configure(request, session.node));
-  const auto writable =
-      make_directory(session.config.attachments_dir(), {.mode = 0750, .group = session.config.vmlane_gid});
-  if (!writable) {
-    return fail(Code::kNotAvailable, "the state directory cannot be used: " + writable.error().message,
-                "make " + session.config.state_dir.string() + " writable");
-  }
+  VMLANE_TRY(check_directories(session.config, session.config.attachments_dir()));
   VMLANE_TRY(lane.status(request, session.node));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   if (!ipam.enabled()) return {};

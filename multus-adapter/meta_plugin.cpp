@@ -5,6 +5,7 @@
 #include <array>
 #include <set>
 
+#include "cni/directories.h"
 #include "cni/operation_log.h"
 #include "cni/protocol.h"
 #include "core/log.h"
@@ -127,6 +128,7 @@ class MetaPlugin {
 
   Result<> status(const cni::Request& request) {
     VMLANE_ASSIGN(const Call call, Call::open(request));
+    VMLANE_TRY(cni::check_directories(call.config, call.config.state_dir / "multus"));
     auto objects = load_objects(call.config, Code::kNotAvailable);
     if (!objects) return fail(Code::kNotAvailable, objects.error().message, objects.error().details);
     PodRunner runner(call.config, call.log, call.settings, exec_, open_netlink_);
