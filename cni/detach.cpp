@@ -133,8 +133,19 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
       return ipam.finish_del(std::move(**release));
     }));
   }
-  VMLANE_TRY(steps.step("give the MAC back", [&] { return release_mac(session, record); }));
-  return steps.step("remove the record", [&] { return session.store.remove(record.key.id()); });
+  VMLANE_TRY(steps.step("give the MAC back", [&]() -> Result<> {
+    const auto released = release_mac(session, record);
+    // A claim counts only as long as its record is there.
+    if (!released) session.log.warning("claim is left behind", {{"error", released.error().text()}});
+    return {};
+  }));
+  return steps.step("remove the record", [&]() -> Result<> {
+    const auto removed = session.store.remove(record.key.id());
+    // On a file system that went read-only the pod must still come to its end. What the record describes is
+    // gone; the next GC, or ADD of the same attachment, removes it.
+    if (!removed) session.log.warning("record is left behind", {{"error", removed.error().text()}});
+    return {};
+  });
 }
 
 Result<> reclaim_by_names(const Session& session, const Lane& lane, const Request& request,
@@ -144,8 +155,11 @@ Result<> reclaim_by_names(const Session& session, const Lane& lane, const Reques
   Transaction steps(session.log, session.fault);
   VMLANE_TRY(lane.reclaim(Reclaim{session.node, request.key, nullptr, host, pod ? &*pod : nullptr, steps}));
   VMLANE_TRY(steps.step("release addresses", [&] { return release_without_record(session, request, lock); }));
-  VMLANE_TRY(
-      steps.step("give MACs back", [&] { return release_all_macs(session.config, request.key.id()); }));
+  VMLANE_TRY(steps.step("give MACs back", [&]() -> Result<> {
+    const auto released = release_all_macs(session.config, request.key.id());
+    if (!released) session.log.warning("claim is left behind", {{"error", released.error().text()}});
+    return {};
+  }));
   return steps.step("remove what is in the record's place", [&]() -> Result<> {
     const auto removed = session.store.remove(request.key.id());
     if (!removed) session.log.warning("left alone", {{"error", removed.error().text()}});

@@ -140,10 +140,9 @@ Result<> read_prev_result(Request& request) {
 }
 
 Result<> read_request(const Invocation& invocation, Request& request) {
-  VMLANE_TRY(check_environment(invocation, request.command));
-  request.invocation = invocation;
   request.key.container_id = invocation.variable("CNI_CONTAINERID");
   request.key.ifname = invocation.variable("CNI_IFNAME");
+  VMLANE_TRY(check_environment(invocation, request.command));
   request.netns = invocation.variable("CNI_NETNS");
   request.cni_path = invocation.variable("CNI_PATH");
   request.cni_args = invocation.variable("CNI_ARGS");
@@ -204,7 +203,14 @@ int run(const Invocation& invocation, const Plugin& plugin) {
   }
   Request request;
   request.version = kNewestVersion;  // until the config says another
+  request.invocation = invocation;
+  const auto start = std::chrono::steady_clock::now();
   const auto output = perform(invocation, plugin, request);
+  if (plugin.report && !(output && request.command == Command::kVersion)) {
+    plugin.report(
+        request, output ? nullptr : &output.error(),
+        std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now() - start));
+  }
   if (output) {
     *invocation.out << *output << std::flush;
     return 0;

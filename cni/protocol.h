@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 
@@ -21,6 +22,9 @@ struct Plugin {
   std::function<Result<>(const Request&)> check;
   std::function<Result<>(const Request&)> gc;
   std::function<Result<>(const Request&)> status;
+  // Told of each call but VERSION once it is over, also of one that failed before the request was complete;
+  // no error means success. May be empty.
+  std::function<void(const Request&, const Error*, std::chrono::microseconds)> report;
 };
 
 // Runs the operation that the environment asks for and returns the exit status: 0, or 1 with the error object

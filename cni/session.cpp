@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cni/session.h"
 
+#include "cni/operation_log.h"
 #include "core/boot_id.h"
 
 namespace vmlane::cni {
@@ -10,13 +11,7 @@ Result<std::unique_ptr<Session>> Session::open(const Request& request, const std
   VMLANE_ASSIGN(NodeConfig config, load_node_config(request.invocation));
   VMLANE_ASSIGN(const FaultPoint fault, FaultPoint::parse(request.invocation.variable("VMLANE_FAULT")));
   VMLANE_ASSIGN(std::string boot_id, read_boot_id(config.boot_id_file));
-  Log::Fields context = {{"op", std::string(to_string(request.command))}, {"network", request.key.network}};
-  if (!request.key.container_id.empty()) {
-    context.insert(
-        context.end(),
-        {{"container", request.key.container_id}, {"ifname", request.key.ifname}, {"id", request.key.id()}});
-  }
-  Log log(config, program, std::move(context));
+  Log log(config, program, log_context(request));
   return std::unique_ptr<Session>(new Session(std::move(config), request.invocation.env, std::move(log),
                                               fault, kernel, std::move(boot_id)));
 }

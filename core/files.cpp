@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -84,13 +85,20 @@ Result<> write_file_atomically(const fs::path& path, std::string_view content, c
   return {};
 }
 
+Result<> check_directory(const fs::path& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0) {
+    if (errno == ENOENT) return {};
+    return fail(io_error("cannot stat " + path.string(), errno));
+  }
+  if (S_ISDIR(info.st_mode)) return {};
+  return fail(Code::kIo, path.string() + " is in the place of a directory",
+              "move it away; it is not followed or replaced");
+}
+
 Result<> make_directory(const fs::path& path, const FileMode& mode) {
   struct stat info {};
-  if (::lstat(path.c_str(), &info) == 0) {
-    if (S_ISDIR(info.st_mode)) return {};
-    return fail(Code::kIo, path.string() + " is in the place of a directory",
-                "move it away; it is not followed or replaced");
-  }
+  if (::lstat(path.c_str(), &info) == 0) return check_directory(path);
   if (path.has_parent_path() && path.parent_path() != path) {
     // The parents may be symlinks: /var/run is one on every distribution.
     std::error_code error;
@@ -107,6 +115,19 @@ Result<> make_directory(const fs::path& path, const FileMode& mode) {
   if (mode.group && ::chown(path.c_str(), static_cast<uid_t>(-1), *mode.group) != 0) {
     return fail(io_error("cannot set the group of " + path.string(), errno));
   }
+  return {};
+}
+
+Result<> check_writable(const fs::path& directory) {
+  VMLANE_TRY(check_directory(directory));
+  if (::access(directory.c_str(), W_OK | X_OK) != 0)
+    return fail(io_error("cannot write in " + directory.string(), errno));
+  struct statvfs room {};
+  if (::statvfs(directory.c_str(), &room) != 0)
+    return fail(io_error("cannot look at the file system of " + directory.string(), errno));
+  // File systems without a limit on one of them say 0 of 0.
+  const bool full = (room.f_blocks != 0 && room.f_bavail == 0) || (room.f_files != 0 && room.f_favail == 0);
+  if (full) return fail(io_error("cannot write in " + directory.string(), ENOSPC));
   return {};
 }
 

@@ -57,6 +57,14 @@ Result<> write_file_atomically(const std::filesystem::path& path, std::string_vi
 // place of the last.
 Result<> make_directory(const std::filesystem::path& path, const FileMode& mode = {.mode = 0750});
 
+// Refuses a symlink or file in the place of a directory, as make_directory does, but makes nothing: one that
+// is not there is success. Asked before a file in it is read or removed, which would follow the symlink.
+Result<> check_directory(const std::filesystem::path& path);
+
+// Whether a file could be made in an existing directory: it is no symlink, its file system is writable and
+// has room. Writes nothing. Errors name the directory.
+Result<> check_writable(const std::filesystem::path& directory);
+
 // Removes a file or symlink (never what it points to); gone already is success.
 Result<> remove_file(const std::filesystem::path& path);
 

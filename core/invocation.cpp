@@ -17,8 +17,8 @@ Invocation process_invocation() {
     if (equals != std::string_view::npos)
       invocation.env.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
-  // Far above what parse_json takes; only so that an endless stdin ends.
-  constexpr std::size_t kMaxStdin = std::size_t{64} << 20;
+  // A little above what parse_json takes, which then says so; more is not even read.
+  constexpr std::size_t kMaxStdin = std::size_t{5} << 20;
   invocation.read_stdin = [] { return read_all(STDIN_FILENO, "standard input", kMaxStdin); };
   invocation.out = &std::cout;
   invocation.err = &std::cerr;

@@ -4,8 +4,10 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 
 #include "core/clock.h"
@@ -32,6 +34,15 @@ Fd open_log(const std::filesystem::path& file) {
   struct stat info {};
   if (!fd || ::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) return {};
   return fd;
+}
+
+// What one file may grow to: the configured size, but on a small file system (a memory file system, say) all
+// files together take a tenth of it at most. Rotating at a size above the file system's would fill it.
+std::uint64_t size_limit(int fd, std::uint64_t configured) {
+  struct statvfs system {};
+  if (::fstatvfs(fd, &system) != 0 || system.f_blocks == 0) return configured;
+  constexpr std::uint64_t kShare = 10 * (1 + Log::kOldFiles);
+  return std::min<std::uint64_t>(configured, std::uint64_t{system.f_blocks} * system.f_frsize / kShare);
 }
 
 }  // namespace
@@ -75,21 +86,31 @@ std::string Log::line(LogFormat format, LogLevel level, std::string_view time, s
 void Log::write(LogLevel level, std::string_view message, const Fields& fields) const {
   if (file_.empty() || level < level_) return;
   if (!make_directory(file_.parent_path(), {.mode = 0750})) return;
-  const Fd fd = open_log(file_);
+  Fd fd = open_log(file_);
   if (!fd) return;
   const std::string text = line(format_, level, utc_now(), program_, message, context_, fields);
-  [[maybe_unused]] const ssize_t wrote = ::write(fd.get(), text.data(), text.size());
+  const std::uint64_t limit = size_limit(fd.get(), max_bytes_);
   struct stat info {};
-  if (::fstat(fd.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) > max_bytes_) rotate();
+  if (::fstat(fd.get(), &info) == 0 && info.st_size > 0 &&
+      static_cast<std::uint64_t>(info.st_size) + text.size() > limit) {
+    rotate(limit < text.size() ? 0 : limit - text.size());
+    fd = open_log(file_);
+    // Something keeps it from rotating (a directory in an old file's place, an append-only file): the disk
+    // matters more than the line.
+    const bool stuck =
+        fd && ::fstat(fd.get(), &info) == 0 && static_cast<std::uint64_t>(info.st_size) > 2 * limit;
+    if (!fd || stuck) return;
+  }
+  [[maybe_unused]] const ssize_t wrote = ::write(fd.get(), text.data(), text.size());
 }
 
-void Log::rotate() const {
+void Log::rotate(std::uint64_t room) const {
   const std::string base = file_.string();
   const Fd guard(::open((base + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
-  // Whoever holds the lock is rotating already; the line is written, so there is nothing to wait for.
+  // Whoever holds the lock is rotating already; a line more in the old file does no harm.
   if (!guard || ::flock(guard.get(), LOCK_EX | LOCK_NB) != 0) return;
   struct stat info {};
-  if (::lstat(base.c_str(), &info) != 0 || static_cast<std::uint64_t>(info.st_size) <= max_bytes_) return;
+  if (::lstat(base.c_str(), &info) != 0 || static_cast<std::uint64_t>(info.st_size) <= room) return;
   for (int i = kOldFiles; i > 0; i--) {
     const std::string from = i == 1 ? base : base + "." + std::to_string(i - 1);
     ::rename(from.c_str(), (base + "." + std::to_string(i)).c_str());

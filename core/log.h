@@ -13,8 +13,9 @@
 namespace vmlane {
 
 // Log file shared by all our programs on a node: one line per event, in one write(2) to an O_APPEND
-// descriptor, so that lines of parallel writers do not mix. Rotated by size, kLogFiles old files are kept. A
-// log that cannot be written never fails an operation, and is never a standard stream: only a regular file is
+// descriptor, so that lines of parallel writers do not mix. Rotated before it outgrows its size, kOldFiles
+// old files are kept; on a small file system they stay small enough to leave nine tenths of it free. A log
+// that cannot be written never fails an operation, and is never a standard stream: only a regular file is
 // accepted.
 class Log {
  public:
@@ -46,7 +47,8 @@ class Log {
 
  private:
   void write(LogLevel level, std::string_view message, const Fields& fields) const;
-  void rotate() const;
+  // Unless somebody else just did: while the file is larger than `room`, it makes way for a new one.
+  void rotate(std::uint64_t room) const;
 
   std::filesystem::path file_;
   std::string program_;

@@ -177,6 +177,7 @@ Result<AttachmentRecord> AttachmentRecord::from_json(const Json& json) {
 
 Result<std::optional<AttachmentRecord>> RecordStore::read(const std::string& id) const {
   const auto path = path_of(id);
+  VMLANE_TRY(check_directory(directory_));
   VMLANE_ASSIGN(const auto content, read_file(path));
   if (!content) return std::nullopt;
   const std::string subject = "attachment record " + path.string();
@@ -196,11 +197,13 @@ Result<> RecordStore::write(const AttachmentRecord& record) const {
 }
 
 Result<> RecordStore::remove(const std::string& id) const {
+  VMLANE_TRY(check_directory(directory_));
   return remove_file(path_of(id));
 }
 
 Result<RecordStore::Listing> RecordStore::list() const {
   Listing listing;
+  VMLANE_TRY(check_directory(directory_));
   std::error_code error;
   std::filesystem::directory_iterator entries(directory_, error);
   if (error == std::errc::no_such_file_or_directory) return listing;
@@ -244,7 +247,10 @@ Result<std::uint32_t> network_id(const NodeConfig& config, const std::string& se
   if (id > UINT32_MAX) return fail(Code::kInternal, subject + " has no number left for " + segment);
   table["segments"][segment] = id;
   table["next"] = id + 1;
-  VMLANE_TRY(make_directory(config.state_dir, {.mode = 0750, .group = config.vmlane_gid}));
+  // The state directory itself may be a symlink that an administrator made, as for the records.
+  std::error_code unknown;
+  if (!std::filesystem::is_directory(config.state_dir, unknown))
+    VMLANE_TRY(make_directory(config.state_dir, {.mode = 0750, .group = config.vmlane_gid}));
   VMLANE_TRY(write_file_atomically(path, table.dump(1) + "\n", {.mode = 0640, .group = config.vmlane_gid}));
   return static_cast<std::uint32_t>(id);
 }

@@ -5,6 +5,8 @@
 #include <array>
 #include <set>
 
+#include "cni/directories.h"
+#include "cni/operation_log.h"
 #include "cni/protocol.h"
 #include "core/log.h"
 #include "core/node_config.h"
@@ -50,6 +52,13 @@ Result<> read_names(ObjectReader& reader, std::string_view key, std::vector<std:
   return {};
 }
 
+// An attachment's id is its plugin's; here a line is about a sandbox.
+Log::Fields sandbox_context(const cni::Request& request) {
+  Log::Fields context = cni::log_context(request);
+  std::erase_if(context, [](const auto& field) { return field.first == "id"; });
+  return context;
+}
+
 // One call of the meta plugin: what each operation opens first.
 struct Call {
   NodeConfig config;
@@ -60,9 +69,7 @@ struct Call {
     Call call;
     VMLANE_ASSIGN(call.config, load_node_config(request.invocation));
     VMLANE_ASSIGN(call.settings, parse_settings(request.config));
-    call.log =
-        Log(call.config, std::string(kName),
-            {{"op", std::string(cni::to_string(request.command))}, {"container", request.key.container_id}});
+    call.log = Log(call.config, std::string(kName), sandbox_context(request));
     return call;
   }
 };
@@ -121,6 +128,7 @@ class MetaPlugin {
 
   Result<> status(const cni::Request& request) {
     VMLANE_ASSIGN(const Call call, Call::open(request));
+    VMLANE_TRY(cni::check_directories(call.config, call.config.state_dir / "multus"));
     auto objects = load_objects(call.config, Code::kNotAvailable);
     if (!objects) return fail(Code::kNotAvailable, objects.error().message, objects.error().details);
     PodRunner runner(call.config, call.log, call.settings, exec_, open_netlink_);
@@ -195,13 +203,19 @@ std::string extra_args(const cni::CniArgs& args) {
 int run_meta_plugin(const Invocation& invocation, PluginExec& exec,
                     const PodRunner::OpenNetlink& open_netlink) {
   MetaPlugin meta(exec, open_netlink);
-  return cni::run(invocation, {.name = std::string(kName),
-                               .about = "attaches a pod to the networks that its annotations ask for",
-                               .add = [&](const cni::Request& request) { return meta.add(request); },
-                               .del = [&](const cni::Request& request) { return meta.del(request); },
-                               .check = [&](const cni::Request& request) { return meta.check(request); },
-                               .gc = [&](const cni::Request& request) { return meta.gc(request); },
-                               .status = [&](const cni::Request& request) { return meta.status(request); }});
+  return cni::run(invocation,
+                  {.name = std::string(kName),
+                   .about = "attaches a pod to the networks that its annotations ask for",
+                   .add = [&](const cni::Request& request) { return meta.add(request); },
+                   .del = [&](const cni::Request& request) { return meta.del(request); },
+                   .check = [&](const cni::Request& request) { return meta.check(request); },
+                   .gc = [&](const cni::Request& request) { return meta.gc(request); },
+                   .status = [&](const cni::Request& request) { return meta.status(request); },
+                   .report =
+                       [](const cni::Request& request, const Error* error, std::chrono::microseconds took) {
+                         cni::log_operation(request, std::string(kName), sandbox_context(request), error,
+                                            took);
+                       }});
 }
 
 }  // namespace vmlane::multus

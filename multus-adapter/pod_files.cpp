@@ -133,8 +133,13 @@ Result<> write_network_status(const NodeConfig& config, const std::string& pod_u
 
 Result<> remove_pod_files(const NodeConfig& config, const std::string& pod_uid) {
   VMLANE_TRY(names::check_identifier(pod_uid, "pod uid", Code::kInvalidConfig));
-  VMLANE_TRY(remove_file(config.network_status_dir() / (pod_uid + ".json")));
-  return remove_file(config.pods_dir() / (pod_uid + ".json"));
+  std::vector<Error> errors;
+  for (const fs::path& directory : {config.network_status_dir(), config.pods_dir()}) {
+    auto removed = check_directory(directory);
+    if (removed) removed = remove_file(directory / (pod_uid + ".json"));
+    if (!removed) errors.push_back(removed.error());
+  }
+  return joined(errors, "removing the files of pod " + pod_uid);
 }
 
 }  // namespace vmlane::multus

@@ -169,7 +169,9 @@ Result<> PodRunner::del(const Sandbox& sandbox) {
   if (!state) {
     // A file that cannot be read will not get better; a DEL that always fails would keep the pod for ever.
     log_.error("state of the sandbox is lost", {{"error", state.error().text()}});
-    return store_.remove(sandbox.container_id);
+    const auto removed = store_.remove(sandbox.container_id);
+    if (!removed) log_.warning("it is left alone", {{"error", removed.error().text()}});
+    return {};
   }
   if (!*state) return {};
   return del_state(**state, context_of(sandbox.container_id, sandbox.netns, sandbox.env));
@@ -191,12 +193,18 @@ Result<> PodRunner::del_state(PodState& state, const ChainContext& context) {
     log_.info("detached", {{"nad", attachment.nad}, {"ifname", attachment.ifname}});
   }
   state.attachments = std::move(kept);
+  // A disk that is full or read-only must not hide what the plugins said, nor keep a pod whose networks are
+  // gone: the old state names more than there is, which the next DEL or GC finds out.
+  const auto tolerate = [this](const Result<>& result) {
+    if (!result) log_.warning("file is left as it was", {{"error", result.error().text()}});
+  };
   if (!errors.empty()) {
-    VMLANE_TRY(store_.write(state));
+    tolerate(store_.write(state));
     return joined(errors, "DEL of sandbox " + state.container_id);
   }
-  VMLANE_TRY(remove_pod_files(config_, state.pod_uid));
-  return store_.remove(state.container_id);
+  tolerate(remove_pod_files(config_, state.pod_uid));
+  tolerate(store_.remove(state.container_id));
+  return {};
 }
 
 Result<> PodRunner::check(const Sandbox& sandbox) {

@@ -114,6 +114,7 @@ fs::path PodStateStore::path_of(const std::string& container_id) const {
 }
 
 Result<std::optional<PodState>> PodStateStore::read(const std::string& container_id) const {
+  VMLANE_TRY(check_directory(directory_));
   return read_state(path_of(container_id));
 }
 
@@ -124,10 +125,12 @@ Result<> PodStateStore::write(const PodState& state) const {
 }
 
 Result<> PodStateStore::remove(const std::string& container_id) const {
+  VMLANE_TRY(check_directory(directory_));
   return remove_file(path_of(container_id));
 }
 
 Result<std::vector<PodState>> PodStateStore::list() const {
+  VMLANE_TRY(check_directory(directory_));
   std::vector<fs::path> files;
   std::error_code error;
   for (fs::directory_iterator it(directory_, error); !error && it != fs::directory_iterator();

@@ -93,6 +93,40 @@ TEST_P(ConcurrencyTest, F033_LinkInTheBridgesPlaceFailsEveryAddAlike) {
   EXPECT_SNAP_CLEAN(before, snapshot());
 }
 
+TEST_P(ConcurrencyTest, F022_SixtyFourAddsAmongDelsAndGc) {
+  constexpr int kOld = 16;
+  const int fresh = rounds(16, 64);
+  make_pods(kOld + fresh);
+  const Snapshot before = snapshot();
+  const Json conf = config({{"isGateway", true}});
+  for (const CniOutcome& outcome : run_at_once(calls_of("ADD", 0, kOld, conf))) ASSERT_CNI_OK(outcome);
+  auto calls = calls_of("ADD", kOld, kOld + fresh, conf);
+  // Half of the old ones end by DEL; the runtime no longer lists the other half.
+  const auto dels = calls_of("DEL", 0, kOld / 2, conf);
+  calls.insert(calls.end(), dels.begin(), dels.end());
+  Json gc_conf = conf;
+  for (int i = kOld; i < kOld + fresh; i++)
+    gc_conf["cni.dev/valid-attachments"].push_back({{"containerID", container(i)}, {"ifname", "eth0"}});
+  constexpr int kCollectors = 4;
+  for (int i = 0; i < kCollectors; i++) calls.push_back(call("GC", "", gc_conf));
+  for (const CniOutcome& outcome : run_at_once(calls)) EXPECT_CNI_OK(outcome);
+
+  std::set<std::string> addresses;
+  for (int i = kOld; i < kOld + fresh; i++) {
+    const Json record = Json::parse(slurp(record_file(id_of(container(i)))));
+    EXPECT_EQ(record["state"], "done");
+    const std::string address = record["result"]["ips"][0]["address"];
+    addresses.insert(address.substr(0, address.find('/')));
+  }
+  EXPECT_EQ(addresses.size(), static_cast<std::size_t>(fresh));
+  const auto reserved = reserved_addresses();
+  EXPECT_EQ(std::set<std::string>(reserved.begin(), reserved.end()), addresses);
+  EXPECT_EQ(ports_of("br1").size(), static_cast<std::size_t>(fresh));
+  for (const CniOutcome& outcome : run_at_once(calls_of("DEL", kOld, kOld + fresh, conf)))
+    EXPECT_CNI_OK(outcome);
+  EXPECT_SNAP_CLEAN(before, snapshot());
+}
+
 TEST_P(ConcurrencyTest, OneAttachmentAskedForManyTimesIsMadeOnce) {
   constexpr int kCalls = 12;
   make_pods(1);

@@ -65,7 +65,7 @@ class FaultTest : public LaneTest {
   }
 };
 
-TEST_P(FaultTest, AddThatFailsAtAnyStepLeavesNothing) {
+TEST_P(FaultTest, F003_AddThatFailsAtAnyStepLeavesNothing) {
   for (const Setting& setting : settings()) {
     SCOPED_TRACE(setting.name);
     prepare(setting);
@@ -87,7 +87,7 @@ TEST_P(FaultTest, AddThatFailsAtAnyStepLeavesNothing) {
   }
 }
 
-TEST_P(FaultTest, AddKilledAtAnyStepIsRemovedByOneDel) {
+TEST_P(FaultTest, F003d_AddKilledAtAnyStepIsRemovedByOneDel) {
   for (const Setting& setting : settings()) {
     SCOPED_TRACE(setting.name);
     prepare(setting);

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmlane-multus with real plugins: ours, the reference bridge, and scripts that misbehave.
+#include <sys/mount.h>
 #include <sys/stat.h>
+
+#include <functional>
+#include <set>
 
 #include "core/names.h"
 #include "core/record.h"
@@ -233,6 +237,152 @@ TEST_F(MultusTest, F029DelNeedsNoObjectsAndAddSaysTryAgain) {
   fs::rename(directory() / "away", objects());
   EXPECT_CNI_OK(meta_add());
   EXPECT_CNI_OK(meta_del());
+}
+
+TEST_F(MultusTest, F029WhateverBecomesOfTheObjectsDelDoesNotAskThem) {
+  nad("one", network("vmlane-veth", "br1", "192.0.2.0/24"));
+  pod_object("one");
+  const fs::path away = directory() / "away";
+  const fs::path file = objects() / "pod.json";
+  struct Accident {
+    const char* name;
+    std::function<void()> happen;
+    // What is no object is a mistake that waiting does not mend.
+    Code expected = Code::kTryAgain;
+  };
+  const std::vector<Accident> accidents = {
+      {"removed", [] {}},
+      {"empty", [&] { fs::create_directories(objects()); }},
+      {"of 0 bytes", [&] { fs::create_directories(objects()), spit(file, ""); }},
+      {"a link to nowhere",
+       [&] { fs::create_directories(objects()), fs::create_symlink("/nowhere/x", file); }},
+      {"a directory in a file's place", [&] { fs::create_directories(file); }},
+      {"a FIFO that nobody writes", [&] { fs::create_directories(objects()), ::mkfifo(file.c_str(), 0600); }},
+      {"an object of no kind", [&] { spit(objects(), "{}"); }, Code::kInvalidConfig},
+      {"cut", [&] { fs::create_directories(objects()), spit(file, R"({"apiVersion":"v1","ki)"); },
+       Code::kDecode}};
+  for (const auto& [name, happen, expected] : accidents) {
+    SCOPED_TRACE(name);
+    ASSERT_CNI_OK(meta_add());
+    fs::rename(objects(), away);
+    happen();
+    const auto deleted = meta_del();
+    EXPECT_CNI_OK(deleted);
+    EXPECT_LT(deleted.process.duration, std::chrono::seconds(1));
+    expect_clean();
+    const auto added = meta_add();
+    EXPECT_NE(added.process.status, 0);
+    EXPECT_EQ(added.code(), static_cast<int>(expected)) << added;
+    EXPECT_LT(added.process.duration, std::chrono::seconds(5));
+    expect_clean();
+    fs::remove_all(objects());
+    fs::rename(away, objects());
+  }
+  EXPECT_CNI_OK(meta_add()) << "the source is back";
+  EXPECT_CNI_OK(meta_del());
+}
+
+TEST_F(MultusTest, F001NamespaceGoneEmptyUnsetOrSomethingElse) {
+  nad("one", network("vmlane-veth", "br1", "192.0.2.0/24"));
+  nad("two", network("vmlane-tap", "br2", "198.51.100.0/24"));
+  pod_object("one,two");
+  spit(directory() / "file", "");
+  for (const std::optional<std::string>& path :
+       {std::optional<std::string>("/run/netns/p1"), std::optional<std::string>(""),
+        std::optional<std::string>(), std::optional<std::string>((directory() / "file").string()),
+        std::optional<std::string>(directory().string())}) {
+    pod_ = &make_pod("p1");
+    ASSERT_CNI_OK(meta_add());
+    pod_->remove();
+    for (int i = 0; i < 2; i++) {
+      CniCall cni = call("DEL", "", {{"cniVersion", "1.0.0"}, {"name", "meta"}, {"type", "vmlane-multus"}});
+      cni.netns = path;
+      const auto deleted = run_call(cni);
+      EXPECT_CNI_OK(deleted);
+      EXPECT_TRUE(deleted.silent()) << deleted;
+    }
+    EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"}) << path.value_or("(unset)");
+    EXPECT_TRUE(reserved_addresses("one").empty());
+    EXPECT_TRUE(reserved_addresses("two").empty());
+  }
+}
+
+TEST_F(MultusTest, F088FilesInTheWayAreNamedAndNothingOutsideIsTouched) {
+  nad("one", network("vmlane-veth", "br1", "192.0.2.0/24"));
+  pod_object("one");
+  ASSERT_CNI_OK(meta_add());  // all directories are there from here on
+  EXPECT_CNI_OK(meta_del());
+  const fs::path outside = directory() / "outside";
+  for (const fs::path& place :
+       {node().state_dir / "multus", node().pods_dir(), node().network_status_dir()}) {
+    SCOPED_TRACE(place.string());
+    ASSERT_CNI_OK(meta_add());
+    fs::rename(place, outside);
+    fs::create_directory_symlink(outside, place);
+    std::set<fs::path> precious;
+    for (const auto& entry : fs::directory_iterator(outside)) precious.insert(entry.path());
+    EXPECT_FALSE(precious.empty());
+    EXPECT_CNI_OK(meta_del());
+    for (const fs::path& file : precious) EXPECT_TRUE(fs::exists(file)) << file;
+    const auto added = meta_add();
+    EXPECT_NE(added.process.status, 0);
+    EXPECT_NE((added.message() + added.details()).find(place.string()), std::string::npos) << added;
+    fs::remove(place);
+    fs::rename(outside, place);
+    EXPECT_CNI_OK(meta_del()) << "the state is found again, if it was that";
+    fs::remove(place / "uid-1.json");
+    expect_clean();
+  }
+}
+
+TEST_F(MultusTest, F088StateThatCannotBeWritten) {
+  nad("one", network("vmlane-veth", "br1", "192.0.2.0/24"));
+  pod_object("one");
+  ASSERT_CNI_OK(meta_add());
+  const fs::path state = node().state_dir;
+  ASSERT_EQ(::mount(state.c_str(), state.c_str(), nullptr, MS_BIND, nullptr), 0);
+  ASSERT_EQ(::mount(nullptr, state.c_str(), nullptr, MS_BIND | MS_REMOUNT | MS_RDONLY, nullptr), 0);
+  EXPECT_CNI_OK(meta_del());
+  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"});
+  EXPECT_TRUE(reserved_addresses("one").empty());
+  CniCall other =
+      call("ADD", pod_->path(), {{"cniVersion", "1.0.0"}, {"name", "meta"}, {"type", "vmlane-multus"}}, "c2");
+  other.args = "IgnoreUnknown=true;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=web;K8S_POD_UID=uid-1";
+  const auto added = run_call(other);
+  EXPECT_CNI_ERROR(added, Code::kIo);
+  EXPECT_NE(added.message().find("Read-only file system"), std::string::npos) << added;
+  const auto told = meta("STATUS", "", {{"cniVersion", "1.1.0"}});
+  EXPECT_CNI_ERROR(told, Code::kNotAvailable);
+  EXPECT_NE(told.message().find("Read-only file system"), std::string::npos) << told;
+  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"});
+  ASSERT_EQ(::umount(state.c_str()), 0);
+  EXPECT_CNI_OK(meta_del());
+  expect_clean();
+}
+
+TEST_F(MultusTest, F061WhateverTheLogTargetIsAndThePluginsPrint) {
+  nad("one", network("vmlane-veth", "br1", "192.0.2.0/24"));
+  nad("two", {{"cniVersion", "1.0.0"}, {"type", "noisy"}});
+  script(
+      "noisy",
+      R"(echo noise >&2; [ "$CNI_COMMAND" = ADD ] && echo '{"cniVersion":"1.0.0","interfaces":[{"name":"x","sandbox":"y"}]}'; exit 0)");
+  pod_object("one,two");
+  for (const char* target :
+       {"stdout", "/dev/stdout", "/proc/self/fd/1", "/dev/full", "/proc/nowhere/x.log"}) {
+    SCOPED_TRACE(target);
+    configure_node({{"objectPaths", {objects().string()}}, {"logFile", target}});
+    const auto added = meta_add();
+    ASSERT_CNI_OK(added);
+    EXPECT_TRUE(added.document) << added;
+    const auto refused = meta_add();
+    EXPECT_CNI_ERROR(refused, Code::kConflict);
+    for (const auto& outcome : {meta("CHECK", pod_->path(), {{"prevResult", {{"cniVersion", "1.0.0"}}}}),
+                                meta("STATUS", "", {{"cniVersion", "1.1.0"}}),
+                                meta("GC", "", {{"cniVersion", "1.1.0"}}), meta_del()}) {
+      EXPECT_CNI_OK(outcome);
+      EXPECT_TRUE(outcome.silent()) << outcome;
+    }
+  }
 }
 
 TEST_F(MultusTest, F105EditedObjectIsDeletedByWhatItWas) {

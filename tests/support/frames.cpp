@@ -129,6 +129,15 @@ Frame make_test_frame(const MacAddress& destination, const MacAddress& source, c
   return frame;
 }
 
+Frame make_arp_announcement(const MacAddress& mac, const IpAddress& address) {
+  Frame frame = make_frame(broadcast_mac(), mac, kEtherTypeArp, {0, 1, 0x08, 0, 6, 4, 0, 1});
+  frame.resize(kLeastFrame);
+  store_mac(frame, kEthernetHeader + kArpSenderMac, mac);
+  for (const std::size_t at : {kArpSenderIp, kArpTargetIp})
+    std::copy_n(address.bytes.begin(), 4, frame.begin() + static_cast<std::ptrdiff_t>(kEthernetHeader + at));
+  return frame;
+}
+
 MacAddress destination_of(const Frame& frame) {
   return load_mac(frame, 0);
 }

@@ -28,6 +28,10 @@ Frame make_frame(const MacAddress& destination, const MacAddress& source, std::u
 // A test frame with `text` as payload, padded to the least Ethernet length.
 Frame make_test_frame(const MacAddress& destination, const MacAddress& source, const std::string& text);
 
+// What a host broadcasts when it takes an IPv4 address (RFC 5227): neighbours that know another owner forget
+// it.
+Frame make_arp_announcement(const MacAddress& mac, const IpAddress& address);
+
 MacAddress destination_of(const Frame& frame);
 MacAddress source_of(const Frame& frame);
 std::uint16_t ether_type_of(const Frame& frame);
