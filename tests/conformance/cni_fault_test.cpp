@@ -34,7 +34,9 @@ class FaultTest : public LaneTest {
     Json dual = {{"isDefaultGateway", true}, {"hairpinMode", true}};
     return {{"no bridge", false, false, dual},
             {"administrator's bridge", true, false, {{"isGateway", true}}},
-            {"neighbour on the bridge", false, true, {{"isGateway", true}}}};
+            {"neighbour on the bridge", false, true, {{"isGateway", true}}},
+            {"replaced address", true, false, {{"isGateway", true}, {"forceAddress", true}}},
+            {"uplink", false, false, {{"uplink", "up0"}}}};
   }
   // Makes what stands there before the ADD.
   void prepare(const Setting& setting) {
@@ -42,12 +44,20 @@ class FaultTest : public LaneTest {
       must({"ip", "link", "add", "br1", "address", "02:00:00:00:00:b1", "type", "bridge"});
       must({"ip", "link", "set", "br1", "up"});
     }
+    if (setting.more.contains("forceAddress")) must({"ip", "addr", "add", "192.0.2.77/24", "dev", "br1"});
+    if (setting.more.contains("uplink")) {
+      must({"ip", "link", "add", "up0", "type", "veth", "peer", "name", "up0-peer"});
+      // A link gets its queue the first time it is up, for good.
+      must({"ip", "link", "set", "up0", "up"});
+      must({"ip", "link", "set", "up0", "down"});
+    }
     if (setting.neighbour) {
       ASSERT_CNI_OK(add(make_pod("b"), config(setting.more), "neighbour"));
     }
   }
   void clear(const Setting& setting) {
     if (setting.administrators_bridge) must({"ip", "link", "del", "br1"});
+    if (setting.more.contains("uplink")) must({"ip", "link", "del", "up0"});
     if (setting.neighbour) {
       ASSERT_CNI_OK(del("/run/netns/b", config(setting.more), "neighbour"));
     }
