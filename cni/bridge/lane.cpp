@@ -280,9 +280,15 @@ Result<> BridgeLane::status(const Request&, const Node& node) {
   VMLANE_ASSIGN(const auto host_namespace, node.kernel.host_namespace());
   VMLANE_ASSIGN(const auto host, node.kernel.netlink(host_namespace));
   VMLANE_ASSIGN(const auto bridge, host->find_link(config_.bridge));
-  if (!bridge || bridge->kind == "bridge") return {};
-  return fail(Code::kNotAvailable, "link " + config_.bridge + " exists and is not a bridge",
-              "key \"bridge\" must name a bridge or a free name");
+  if (bridge && bridge->kind != "bridge") {
+    return fail(Code::kNotAvailable, "link " + config_.bridge + " exists and is not a bridge",
+                "key \"bridge\" must name a bridge or a free name");
+  }
+  if (config_.uplink.empty()) return {};
+  const bool own = !bridge || is_own_bridge(node.config, *bridge);
+  const auto uplink = judge_uplink(*host, config_.uplink, config_.mtu, bridge, own);
+  if (uplink) return {};
+  return fail(Code::kNotAvailable, uplink.error().message, uplink.error().details);
 }
 
 }  // namespace vmlane::cni

@@ -34,8 +34,10 @@ class FaultTest : public LaneTest {
     Json dual = {{"isDefaultGateway", true}, {"hairpinMode", true}};
     return {{"no bridge", false, false, dual},
             {"administrator's bridge", true, false, {{"isGateway", true}}},
-            {"neighbour on the bridge", false, true, {{"isGateway", true}}},
-            {"replaced address", true, false, {{"isGateway", true}, {"forceAddress", true}}},
+            {"neighbour on the bridge", false, true, {{"isGateway", true}}}};
+  }
+  static std::vector<Setting> borrowing_settings() {
+    return {{"replaced address", true, false, {{"isGateway", true}, {"forceAddress", true}}},
             {"uplink", false, false, {{"uplink", "up0"}}}};
   }
   // Makes what stands there before the ADD.
@@ -62,6 +64,8 @@ class FaultTest : public LaneTest {
       ASSERT_CNI_OK(del("/run/netns/b", config(setting.more), "neighbour"));
     }
   }
+  void expect_failed_add_leaves_nothing(const std::vector<Setting>& settings);
+  void expect_killed_add_is_removed(const std::vector<Setting>& settings);
   // Calls `walk` for every step of an operation, until it says that there was none; the number of steps.
   int walk(const std::function<bool(int)>& step) {
     int number = 1;
@@ -70,8 +74,8 @@ class FaultTest : public LaneTest {
   }
 };
 
-TEST_P(FaultTest, AddThatFailsAtAnyStepLeavesNothing) {
-  for (const Setting& setting : settings()) {
+void FaultTest::expect_failed_add_leaves_nothing(const std::vector<Setting>& settings) {
+  for (const Setting& setting : settings) {
     SCOPED_TRACE(setting.name);
     prepare(setting);
     const Json conf = config(setting.more);
@@ -92,8 +96,8 @@ TEST_P(FaultTest, AddThatFailsAtAnyStepLeavesNothing) {
   }
 }
 
-TEST_P(FaultTest, AddKilledAtAnyStepIsRemovedByOneDel) {
-  for (const Setting& setting : settings()) {
+void FaultTest::expect_killed_add_is_removed(const std::vector<Setting>& settings) {
+  for (const Setting& setting : settings) {
     SCOPED_TRACE(setting.name);
     prepare(setting);
     const Json conf = config(setting.more);
@@ -114,6 +118,23 @@ TEST_P(FaultTest, AddKilledAtAnyStepIsRemovedByOneDel) {
     }
     clear(setting);
   }
+}
+
+TEST_P(FaultTest, AddThatFailsAtAnyStepLeavesNothing) {
+  expect_failed_add_leaves_nothing(settings());
+}
+
+TEST_P(FaultTest, AddKilledAtAnyStepIsRemovedByOneDel) {
+  expect_killed_add_is_removed(settings());
+}
+
+// What ADD takes from others and DEL gives back.
+TEST_P(FaultTest, AddThatFailsAtAnyStepGivesBackWhatItTook) {
+  expect_failed_add_leaves_nothing(borrowing_settings());
+}
+
+TEST_P(FaultTest, AddKilledAtAnyStepGivesBackWhatItTookByOneDel) {
+  expect_killed_add_is_removed(borrowing_settings());
 }
 
 TEST_P(FaultTest, AddKilledAtAnyStepIsRemovedWhenThePodIsGone) {

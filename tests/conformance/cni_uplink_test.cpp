@@ -136,6 +136,13 @@ TEST_P(UplinkTest, LinksThatCannotServeAreRefusedWithTheWayOut) {
   refuse({{"uplink", 7}}, Code::kInvalidConfig, {"uplink", "7"});
 }
 
+TEST_P(UplinkTest, StatusTellsThatItIsMissing) {
+  EXPECT_CNI_OK(run_call(call("STATUS", "", config(with("up0")))));
+  const CniOutcome missing = run_call(call("STATUS", "", config(with("nic7"))));
+  EXPECT_CNI_ERROR(missing, Code::kNotAvailable);
+  EXPECT_NE(missing.message().find("nic7"), std::string::npos) << missing;
+}
+
 TEST_P(UplinkTest, SecondWayOutOfOneBridgeIsRefused) {
   must({"ip", "link", "add", "up1", "type", "veth", "peer", "name", "up1-peer"});
   ASSERT_CNI_OK(add(make_pod("b"), config(with("up0")), "neighbour"));

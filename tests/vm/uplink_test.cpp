@@ -59,6 +59,24 @@ TEST_F(UplinkGuest, VlanDeviceIsMadeAndRemovedWithTheBridge) {
   EXPECT_EQ(node_snapshot(), with_wan);
 }
 
+TEST_F(UplinkGuest, VxlanDeviceCarriesTheNetwork) {
+  in_guest(
+      "ip addr add 192.0.2.249/24 dev up0; ip link set up0 up;"
+      "ip link add vx0 mtu 1450 address 02:00:00:00:01:07 type vxlan id 7 local 192.0.2.249 remote "
+      "192.0.2.250 "
+      "dstport 4789;"
+      "ip -n outside link add vx0 mtu 1450 type vxlan id 7 local 192.0.2.250 remote 192.0.2.249 dstport 4789;"
+      "ip -n outside addr add 2001:db8:7::250/64 dev vx0 nodad; ip -n outside link set vx0 up");
+  const std::string before = node_snapshot();
+  const Json conf = config({{"uplink", "vx0"}, {"ipam", host_local("2001:db8:7::/64")}});
+  const auto added = add("a", conf);
+  ASSERT_GUEST_OK(added);
+  EXPECT_TRUE(reaches("a", "2001:db8:7::250"));
+  EXPECT_EQ(added.document.at("interfaces").at(2).at("mtu"), 1450);
+  EXPECT_GUEST_OK(del("a", conf));
+  EXPECT_EQ(node_snapshot(), before);
+}
+
 TEST_F(UplinkGuest, FilteringBridgeGivesTheUplinkWhatItsPodsNeed) {
   const std::string before = node_snapshot();
   const Json seven = config({{"uplink", "up0"}, {"vlan", 7}, {"ipam", host_local("198.51.100.0/24")}});
