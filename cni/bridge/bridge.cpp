@@ -144,7 +144,8 @@ std::unexpected<Error> rival_in_the_way(const netlink::Link& device, const IpPre
 // Whether another attachment lives by a gateway address: because its record says that it gave it, or because
 // its result has it.
 bool needs(const AttachmentRecord& other, const std::string& device, const IpPrefix& gateway) {
-  if (other.handles.value("gateway_device", "") != device) return false;
+  const std::string others_device = other.handles.value("gateway_device", other.handles.value("bridge", ""));
+  if (others_device != device) return false;
   if (lists(other.handles, "gateways", gateway.to_string())) return true;
   if (other.result.is_null()) return false;
   const auto result = CniResult::from_json(other.result, kNewestVersion, "recorded result");

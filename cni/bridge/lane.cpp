@@ -361,16 +361,26 @@ Result<> BridgeLane::check(const Inspection& inspection) {
   return check_pod_link(*pod, inspection.record);
 }
 
+Result<> BridgeLane::uplink_status(const Node& node, netlink::Netlink& host,
+                                   const std::optional<netlink::Link>& bridge) const {
+  if (config_.uplink.empty()) return {};
+  const bool own = !bridge || is_own_bridge(node.config, *bridge);
+  const auto uplink = judge_uplink(host, config_.uplink, config_.mtu, bridge, own);
+  if (uplink) return {};
+  return fail(Code::kNotAvailable, uplink.error().message, uplink.error().details);
+}
+
 Result<> BridgeLane::status(const Request& request, const Node& node) {
   VMLANE_ASSIGN(const auto host_namespace, node.kernel.host_namespace());
   VMLANE_ASSIGN(const auto host, node.kernel.netlink(host_namespace));
   VMLANE_ASSIGN(const auto bridge, host->find_link(config_.bridge));
-  if (!bridge || bridge->kind == "bridge") {
-    return bridge_netfilter_status(node, host_namespace, config_.bridge, config_.bridge_netfilter,
-                                   request.config);
+  if (bridge && bridge->kind != "bridge") {
+    return fail(Code::kNotAvailable, "link " + config_.bridge + " exists and is not a bridge",
+                "key \"bridge\" must name a bridge or a free name");
   }
-  return fail(Code::kNotAvailable, "link " + config_.bridge + " exists and is not a bridge",
-              "key \"bridge\" must name a bridge or a free name");
+  VMLANE_TRY(bridge_netfilter_status(node, host_namespace, config_.bridge, config_.bridge_netfilter,
+                                     request.config));
+  return uplink_status(node, *host, bridge);
 }
 
 }  // namespace vmlane::cni

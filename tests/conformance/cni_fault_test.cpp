@@ -41,11 +41,22 @@ class FaultTest : public LaneTest {
              {{"isGateway", true}, {"ipMasq", true}, {"macspoofchk", true}, {"portIsolation", true}}},
             {"masquerading neighbour", false, true, {{"isGateway", true}, {"ipMasq", true}}}};
   }
+  static std::vector<Setting> borrowing_settings() {
+    return {{"replaced address", true, false, {{"isGateway", true}, {"forceAddress", true}}},
+            {"uplink", false, false, {{"uplink", "up0"}}}};
+  }
   // Makes what stands there before the ADD.
   void prepare(const Setting& setting) {
     if (setting.administrators_bridge) {
       must({"ip", "link", "add", "br1", "address", "02:00:00:00:00:b1", "type", "bridge"});
       must({"ip", "link", "set", "br1", "up"});
+    }
+    if (setting.more.contains("forceAddress")) must({"ip", "addr", "add", "192.0.2.77/24", "dev", "br1"});
+    if (setting.more.contains("uplink")) {
+      must({"ip", "link", "add", "up0", "type", "veth", "peer", "name", "up0-peer"});
+      // A link gets its queue the first time it is up, for good.
+      must({"ip", "link", "set", "up0", "up"});
+      must({"ip", "link", "set", "up0", "down"});
     }
     if (setting.neighbour) {
       ASSERT_CNI_OK(add(make_pod("b"), config(setting.more), "neighbour"));
@@ -53,10 +64,13 @@ class FaultTest : public LaneTest {
   }
   void clear(const Setting& setting) {
     if (setting.administrators_bridge) must({"ip", "link", "del", "br1"});
+    if (setting.more.contains("uplink")) must({"ip", "link", "del", "up0"});
     if (setting.neighbour) {
       ASSERT_CNI_OK(del("/run/netns/b", config(setting.more), "neighbour"));
     }
   }
+  void expect_failed_add_leaves_nothing(const std::vector<Setting>& settings);
+  void expect_killed_add_is_removed(const std::vector<Setting>& settings);
   // Calls `walk` for every step of an operation, until it says that there was none; the number of steps.
   int walk(const std::function<bool(int)>& step) {
     int number = 1;
@@ -65,8 +79,8 @@ class FaultTest : public LaneTest {
   }
 };
 
-TEST_P(FaultTest, F003_AddThatFailsAtAnyStepLeavesNothing) {
-  for (const Setting& setting : settings()) {
+void FaultTest::expect_failed_add_leaves_nothing(const std::vector<Setting>& settings) {
+  for (const Setting& setting : settings) {
     SCOPED_TRACE(setting.name);
     prepare(setting);
     const Json conf = config(setting.more);
@@ -87,28 +101,45 @@ TEST_P(FaultTest, F003_AddThatFailsAtAnyStepLeavesNothing) {
   }
 }
 
-TEST_P(FaultTest, F003d_AddKilledAtAnyStepIsRemovedByOneDel) {
-  for (const Setting& setting : settings()) {
+void FaultTest::expect_killed_add_is_removed(const std::vector<Setting>& settings) {
+  for (const Setting& setting : settings) {
     SCOPED_TRACE(setting.name);
     prepare(setting);
     const Json conf = config(setting.more);
     const Snapshot before = snapshot();
-    for (const char* kind : {"kill-before", "kill-after"}) {
-      const int steps = walk([&](int number) {
-        SCOPED_TRACE(std::string(kind) + ":" + std::to_string(number));
-        const CniOutcome outcome = run_call(faulty("ADD", conf, kind, number));
-        EXPECT_EQ(outcome.process.signal, outcome.ok() ? 0 : SIGKILL) << outcome;
-        EXPECT_TRUE(outcome.ok() || outcome.silent()) << outcome;
-        const CniOutcome removed = del(pod().path(), conf);
-        EXPECT_CNI_OK(removed);
-        EXPECT_TRUE(removed.silent()) << removed;
-        EXPECT_SNAP_CLEAN(before, snapshot());
-        return !outcome.ok();
-      });
-      EXPECT_GE(steps, 8) << kind;
-    }
+    // Step 0 is before the first; after one step is before the next.
+    const int steps = walk([&](int number) {
+      SCOPED_TRACE("kill after step " + std::to_string(number - 1));
+      const CniOutcome outcome = run_call(number == 1 ? faulty("ADD", conf, "kill-before", 1)
+                                                      : faulty("ADD", conf, "kill-after", number - 1));
+      EXPECT_EQ(outcome.process.signal, outcome.ok() ? 0 : SIGKILL) << outcome;
+      EXPECT_TRUE(outcome.ok() || outcome.silent()) << outcome;
+      const CniOutcome removed = del(pod().path(), conf);
+      EXPECT_CNI_OK(removed);
+      EXPECT_TRUE(removed.silent()) << removed;
+      EXPECT_SNAP_CLEAN(before, snapshot());
+      return !outcome.ok();
+    });
+    EXPECT_GE(steps, 8);
     clear(setting);
   }
+}
+
+TEST_P(FaultTest, F003_AddThatFailsAtAnyStepLeavesNothing) {
+  expect_failed_add_leaves_nothing(settings());
+}
+
+TEST_P(FaultTest, F003d_AddKilledAtAnyStepIsRemovedByOneDel) {
+  expect_killed_add_is_removed(settings());
+}
+
+// What ADD takes from others and DEL gives back.
+TEST_P(FaultTest, AddThatFailsAtAnyStepGivesBackWhatItTook) {
+  expect_failed_add_leaves_nothing(borrowing_settings());
+}
+
+TEST_P(FaultTest, AddKilledAtAnyStepGivesBackWhatItTookByOneDel) {
+  expect_killed_add_is_removed(borrowing_settings());
 }
 
 TEST_P(FaultTest, AddKilledAtAnyStepIsRemovedWhenThePodIsGone) {
@@ -152,7 +183,7 @@ TEST_P(FaultTest, AddKilledAtAnyStepCanBeRepeated) {
 TEST_P(FaultTest, DelThatFailsOrIsKilledAtAnyStepIsFinishedByTheNext) {
   const Json conf = config({{"isDefaultGateway", true}});
   const Snapshot before = snapshot();
-  for (const char* kind : {"fail", "kill-before", "kill-after"}) {
+  for (const char* kind : {"fail", "kill-after"}) {
     const int steps = walk([&](int number) {
       SCOPED_TRACE(std::string(kind) + ":" + std::to_string(number));
       const CniOutcome added = add(pod(), conf);

@@ -36,6 +36,15 @@ TEST(NamesTest, HostLinkIsVmlAndTwelveDigitsOfTheId) {
   EXPECT_EQ(host_link(kId, 7).size(), kMaxLinkName);
 }
 
+TEST(NamesTest, VlanLinkIsTheLinkAndTheVlanWhileThereIsRoom) {
+  EXPECT_EQ(vlan_link("br1", 7), "br1.7");
+  EXPECT_EQ(vlan_link("bridge-10b", 4094), "bridge-10b.4094");
+  const std::string hashed = vlan_link("bridge-11by", 4094);
+  EXPECT_EQ(hashed.size(), kMaxLinkName);
+  EXPECT_TRUE(hashed.starts_with("vmv")) << hashed;
+  EXPECT_NE(hashed, vlan_link("bridge-11by", 4093));
+}
+
 TEST(NamesTest, F059_HostLinksOfManyContainersDiffer) {
   const int count = test::rounds(100'000, 1'000'000);
   std::unordered_set<std::string> links;

@@ -135,13 +135,14 @@ Json NodeGuest::config(const Json& more) {
 }
 
 GuestOutcome NodeGuest::call(const std::string& command, const std::string& pod, const Json& conf,
-                             const std::string& plugin) {
+                             const std::string& plugin, const std::string& more_environment) {
   Json with_type = conf;
   with_type["type"] = plugin;
   GuestOutcome outcome;
-  outcome.process = guest("CNI_COMMAND=" + command + " CNI_CONTAINERID=" + pod + " CNI_NETNS=/run/netns/" +
-                          pod + " CNI_IFNAME=eth0 CNI_PATH=" + kPluginDirectory + " " + kPluginDirectory +
-                          "/" + plugin + " <<'END'\n" + with_type.dump() + "\nEND\n");
+  outcome.process =
+      guest("CNI_COMMAND=" + command + " CNI_CONTAINERID=" + pod + " CNI_NETNS=/run/netns/" + pod +
+            " CNI_IFNAME=eth0 " + more_environment + " CNI_PATH=" + kPluginDirectory + " " +
+            kPluginDirectory + "/" + plugin + " <<'END'\n" + with_type.dump() + "\nEND\n");
   outcome.document = Json::parse(outcome.process.out, nullptr, false);
   if (outcome.document.is_discarded()) outcome.document = nullptr;
   return outcome;

@@ -51,7 +51,7 @@ class NodeGuest : public HostFixture {
   static Json config(const Json& more);
   static Json host_local(const std::string& subnet);
   GuestOutcome call(const std::string& command, const std::string& pod, const Json& conf,
-                    const std::string& plugin = "vmlane-veth");
+                    const std::string& plugin = "vmlane-veth", const std::string& more_environment = "");
   GuestOutcome add(const std::string& pod, const Json& conf, const std::string& plugin = "vmlane-veth") {
     return call("ADD", pod, conf, plugin);
   }

@@ -136,7 +136,7 @@ TEST_F(VlanGuest, BridgeOfOursIsSwitchedOnAndOffAgainAnAdministratorsIsNot) {
   in_guest("ip netns del b");
   EXPECT_EQ(node_snapshot(), with_one);
 
-  in_guest("ip link add adm type bridge && ip link set adm up");
+  in_guest("ip link add adm address 02:00:00:00:00:b1 type bridge && ip link set adm up");
   make_guest_pod("c");
   const std::string before = node_snapshot();
   const auto refused = add("c", config({{"bridge", "adm"}, {"vlan", 100}}));
