@@ -125,6 +125,16 @@ Result<> check_pod_link(netlink::Netlink& pod, const AttachmentRecord& record) {
   return {};
 }
 
+// An ADD would bring the bridge up again; until then the pods that are on it have no network.
+Result<> refuse_cut_off_ports(netlink::Netlink& host, const netlink::Link& bridge) {
+  VMLANE_ASSIGN(const auto links, host.links());
+  const bool used =
+      std::ranges::any_of(links, [&](const netlink::Link& link) { return link.master == bridge.index; });
+  if (!used) return {};
+  return fail(Code::kLimitedConnectivity, "bridge " + bridge.name + " is down and has ports",
+              "bring it up: ip link set " + bridge.name + " up");
+}
+
 }  // namespace
 
 bool is_host_end(const netlink::Link& link, const std::string& attachment_id) {
@@ -378,6 +388,7 @@ Result<> BridgeLane::status(const Request& request, const Node& node) {
     return fail(Code::kNotAvailable, "link " + config_.bridge + " exists and is not a bridge",
                 "key \"bridge\" must name a bridge or a free name");
   }
+  if (bridge && !bridge->up) VMLANE_TRY(refuse_cut_off_ports(*host, *bridge));
   VMLANE_TRY(bridge_netfilter_status(node, host_namespace, config_.bridge, config_.bridge_netfilter,
                                      request.config));
   return uplink_status(node, *host, bridge);

@@ -291,6 +291,17 @@ TEST_P(StatusTest, TellsALinkInTheBridgesPlace) {
   expect_not_available(status(config()), "br1");
 }
 
+TEST_P(StatusTest, TellsThatPodsAreCutOffByABridgeThatIsDown) {
+  ASSERT_CNI_OK(add(make_pod("living"), config(), "living"));
+  must({"ip", "link", "set", "br1", "down"});
+  const CniOutcome outcome = run_call(call("STATUS", "", config()));
+  EXPECT_CNI_ERROR(outcome, Code::kLimitedConnectivity);
+  EXPECT_NE(outcome.message().find("br1"), std::string::npos) << outcome;
+  EXPECT_NE(outcome.details().find("ip link set br1 up"), std::string::npos) << outcome;
+  must({"ip", "link", "set", "br1", "up"});
+  EXPECT_CNI_OK(run_call(call("STATUS", "", config())));
+}
+
 TEST_P(StatusTest, TellsAStateDirectoryThatCannotBeUsed) {
   spit(node().state_dir, "a file");
   expect_not_available(status(config()), node().state_dir.string());
