@@ -43,7 +43,7 @@ Result<bool> parse_ip_masq(ObjectReader& reader, bool has_ipam) {
   VMLANE_ASSIGN(const auto masquerade, reader.boolean("ipMasq"));
   VMLANE_ASSIGN(const auto backend, reader.string("ipMasqBackend"));
   const std::string name = backend.value_or("");
-  if (name != "" && name != "nftables" && name != "iptables")
+  if (!name.empty() && name != "nftables" && name != "iptables")
     return reader.wrong("ipMasqBackend", "\"nftables\"");
   if (!masquerade.value_or(false)) return false;
   if (name == "iptables") {

@@ -149,12 +149,12 @@ TEST_P(ConfigTest, WrongValuesOfKnownKeysAreNamedWithKeyAndValue) {
                              {"runtimeConfig", 7},
                              {"args", "x"}};
   if (is_tap()) {
-    for (Case c : std::initializer_list<Case>{{"queues", 0},
-                                              {"queues", 257},
-                                              {"queues", "2"},
-                                              {"owner", -1},
-                                              {"owner", "root"},
-                                              {"group", 4294967295}}) {
+    for (const Case& c : std::initializer_list<Case>{{"queues", 0},
+                                                     {"queues", 257},
+                                                     {"queues", "2"},
+                                                     {"owner", -1},
+                                                     {"owner", "root"},
+                                                     {"group", 4294967295}}) {
       cases.push_back(c);
     }
   }
