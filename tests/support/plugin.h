@@ -43,8 +43,8 @@ struct CniOutcome {
 
 std::ostream& operator<<(std::ostream& out, const CniOutcome& outcome);
 
-// Runs `program` of the build's bin directory, or an absolute path. `node_json` becomes VMLANE_CONFIG unless the call's env has
-// one.
+// Runs `program` of the build's bin directory, or an absolute path. `node_json` becomes VMLANE_CONFIG unless
+// the call's env has one.
 CniOutcome run_plugin(const std::string& program, const CniCall& call,
                       const std::filesystem::path& node_json);
 
