@@ -213,6 +213,15 @@ Result<std::vector<AttachmentRecord>> others_on_bridge(const Node& node, const s
   return std::move(listing.records);
 }
 
+std::optional<std::vector<AttachmentRecord>> others_to_spare(const Reclaim& reclaim,
+                                                             const std::string& bridge) {
+  auto others = others_on_bridge(reclaim.node, bridge, reclaim.key.id());
+  if (others) return std::move(*others);
+  reclaim.node.log.warning("what other attachments need of the bridge cannot be told, so it stays",
+                           {{"bridge", bridge}, {"error", others.error().text()}});
+  return std::nullopt;
+}
+
 Result<ObjectLock> lock_bridge(const NodeConfig& node, const std::string& name) {
   return ObjectLock::acquire(node.locks_dir(), "bridge", name);
 }
@@ -282,15 +291,13 @@ Result<> release_bridge(const Reclaim& reclaim, netlink::Netlink& host, const st
   VMLANE_ASSIGN(const auto bridge, host.find_link(name));
   if (!bridge || bridge->kind != "bridge") return {};
   const bool own = is_own_bridge(config, *bridge);
-  const bool left = left_more(reclaim, *bridge);
-  std::vector<AttachmentRecord> others;
-  if (left) {
-    VMLANE_ASSIGN(others, others_on_bridge(reclaim.node, name, reclaim.key.id()));
-    VMLANE_TRY(release_gateways(reclaim, host, others));
-    if (own) VMLANE_TRY(release_uplink(reclaim, host, *bridge, others));
+  const auto others = left_more(reclaim, *bridge) ? others_to_spare(reclaim, name) : std::nullopt;
+  if (others) {
+    VMLANE_TRY(release_gateways(reclaim, host, *others));
+    if (own) VMLANE_TRY(release_uplink(reclaim, host, *bridge, *others));
   }
   VMLANE_ASSIGN(const bool used, has_ports(host, *bridge));
-  if (!own || used) return left ? release_vlans(reclaim, host, *bridge, own, others) : Result<>();
+  if (!own || used) return others ? release_vlans(reclaim, host, *bridge, own, *others) : Result<>();
   return reclaim.transaction.step("remove the bridge", [&] { return host.delete_link(bridge->index); });
 }
 

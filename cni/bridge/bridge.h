@@ -28,6 +28,10 @@ Result<ObjectLock> lock_bridge(const NodeConfig& node, const std::string& name);
 // Records of other attachments on the bridge.
 Result<std::vector<AttachmentRecord>> others_on_bridge(const Node& node, const std::string& bridge,
                                                        const std::string& attachment_id);
+// The same for who takes something back of a bridge. No value when they cannot be read: then nobody can tell
+// what they need, so it stays, and the attachment goes all the same.
+std::optional<std::vector<AttachmentRecord>> others_to_spare(const Reclaim& reclaim,
+                                                             const std::string& bridge);
 
 // The MAC of a bridge that this node makes: stable across reboots, different from another node's on the same
 // machine.

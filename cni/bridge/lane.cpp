@@ -212,24 +212,29 @@ Result<std::string> BridgeLane::make_pair(Attachment& attachment, netlink::Netli
               "remove the links that look like " + names::host_link(id));
 }
 
-Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netlink& host,
-                                           const netlink::Link& bridge, const std::string& host_link) {
-  const Node& node = attachment.node;
-  VMLANE_ASSIGN(const auto link, host.find_link(host_link));
-  if (!link) return fail(Code::kKernel, "host link " + host_link + " vanished while it was being set up");
-  const netlink::LinkChange identity{.alias = names::link_alias(attachment.record.key.id(), node.boot_id),
-                                     .no_ipv6_address_generation = true};
+Result<netlink::Link> BridgeLane::own_host_end(Attachment& attachment, netlink::Netlink& host,
+                                               const std::string& name) {
+  VMLANE_ASSIGN(const auto link, host.find_link(name));
+  if (!link) return fail(Code::kKernel, "host link " + name + " vanished while it was being set up");
+  const netlink::LinkChange identity{
+      .alias = names::link_alias(attachment.record.key.id(), attachment.node.boot_id),
+      .no_ipv6_address_generation = true};
   VMLANE_TRY(attachment.transaction.step("name the owner of the host link",
                                          [&] { return host.change_link(link->index, identity); }));
+  return *link;
+}
+
+Result<> BridgeLane::add_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
+                              const netlink::Link& link) {
   VMLANE_TRY(attachment.transaction.step("put the host link into the bridge", [&] {
-    return host.change_link(link->index, {.master = bridge.index});
+    return host.change_link(link.index, {.master = bridge.index});
   }));
-  VMLANE_TRY(set_port_flags(attachment, host, link->index));
-  if (config_.vlan.any()) VMLANE_TRY(join_vlans(attachment, host, link->index, config_.vlan));
+  VMLANE_TRY(set_port_flags(attachment, host, link.index));
+  if (config_.vlan.any()) VMLANE_TRY(join_vlans(attachment, host, link.index, config_.vlan));
   // An administrator's bridge that follows its smallest port must not shrink for this one.
   VMLANE_ASSIGN(const auto now, host.find_link(bridge.index));
   if (now && now->mac != bridge.mac) {
-    node.log.warning(
+    attachment.node.log.warning(
         "the bridge changes its MAC with its ports; neighbours lose its gateway until they ask again",
         {{"bridge", bridge.name}, {"was", bridge.mac.to_string()}, {"is", now->mac.to_string()}});
   }
@@ -237,7 +242,7 @@ Result<netlink::Link> BridgeLane::add_port(Attachment& attachment, netlink::Netl
     VMLANE_TRY(attachment.transaction.step(
         "keep the bridge's MTU", [&] { return host.change_link(bridge.index, {.mtu = bridge.mtu}); }));
   }
-  return *link;
+  return {};
 }
 
 Result<> BridgeLane::set_port_flags(Attachment& attachment, netlink::Netlink& host, int port) const {
@@ -278,14 +283,14 @@ Result<> BridgeLane::prepare(Attachment& attachment) {
       }));
   std::optional<ObjectLock> lock;
   VMLANE_ASSIGN(lock, lock_bridge(node.config, config_.bridge));
-  VMLANE_ASSIGN(Ground ground, ensure_bridge(attachment, *host, config_));
+  VMLANE_ASSIGN(const Ground ground, ensure_bridge(attachment, *host, config_));
   if (ground.bridge.mac == mac) {
     return fail(Code::kConflict, "MAC " + mac.to_string() + " is that of bridge " + ground.bridge.name,
                 "frames for one would end at the other; give the NIC another MAC");
   }
   VMLANE_ASSIGN(const std::uint32_t mtu, effective_mtu(ground));
   VMLANE_ASSIGN(const std::string host_name, make_pair(attachment, *host, mtu, mac));
-  VMLANE_ASSIGN(netlink::Link host_link, add_port(attachment, *host, ground.bridge, host_name));
+  VMLANE_ASSIGN(netlink::Link host_link, own_host_end(attachment, *host, host_name));
   lock.reset();
 
   // A bridge port is no end point: an address of its own would make the node reachable for the guest. It is
@@ -299,22 +304,21 @@ Result<> BridgeLane::prepare(Attachment& attachment) {
                 "interface " + record.key.ifname + " vanished from the pod while it was being set up");
   record.mac = pod_link->mac.to_string();
   record.mtu = pod_link->mtu;
-  prepared_.emplace(Prepared{std::move(ground), std::move(host_link), std::move(*pod_link)});
+  prepared_.emplace(Prepared{std::move(host_link), std::move(*pod_link)});
   return {};
 }
 
-// What the node does for the attachment's addresses: a gateway, a firewall that lets them pass, masquerading.
-// The port that is in the bridge by now keeps the bridge there.
-Result<> BridgeLane::serve_addresses(Attachment& attachment, netlink::Netlink& host, CniResult& result) {
-  const Ground& ground = prepared_->ground;
-  {
-    VMLANE_ASSIGN(const auto lock, lock_bridge(attachment.node.config, config_.bridge));
-    VMLANE_TRY(settle_bridge_netfilter(attachment, ground.bridge.name, config_.bridge_netfilter, result));
-    if (config_.is_gateway) VMLANE_TRY(be_gateway(attachment, host, ground, result));
-  }
-  if (config_.ip_masq) VMLANE_TRY(add_masquerade(attachment, result));
-  if (config_.is_default_gateway) add_default_routes(result);
-  return {};
+// The port joins the bridge only when all that the addresses ask of the bridge has been granted, so that an
+// ADD that is refused has not moved it. While no port of ours was in it another DEL may have removed the
+// bridge as unused; then it is made again.
+Result<netlink::Link> BridgeLane::join_bridge(Attachment& attachment, netlink::Netlink& host,
+                                              CniResult& result) {
+  VMLANE_ASSIGN(const auto lock, lock_bridge(attachment.node.config, config_.bridge));
+  VMLANE_ASSIGN(const Ground ground, ensure_bridge(attachment, host, config_));
+  VMLANE_TRY(settle_bridge_netfilter(attachment, ground.bridge.name, config_.bridge_netfilter, result));
+  if (config_.is_gateway) VMLANE_TRY(be_gateway(attachment, host, ground, result));
+  VMLANE_TRY(add_port(attachment, host, ground.bridge, prepared_->host_link));
+  return ground.bridge;
 }
 
 Result<CniResult> BridgeLane::apply(Attachment& attachment) {
@@ -323,17 +327,18 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
   VMLANE_ASSIGN(const auto host, node.kernel.netlink(attachment.host));
   VMLANE_ASSIGN(const auto pod, node.kernel.netlink(attachment.pod));
   CniResult result = attachment.ipam;
-  VMLANE_TRY(serve_addresses(attachment, *host, result));
-  const auto& [ground, host_link, pod_link] = *prepared_;
+  VMLANE_ASSIGN(const netlink::Link bridge, join_bridge(attachment, *host, result));
+  if (config_.ip_masq) VMLANE_TRY(add_masquerade(attachment, result));
+  if (config_.is_default_gateway) add_default_routes(result);
+  const auto& [host_link, pod_link] = *prepared_;
   constexpr std::size_t kPodInterface = 2;
   for (ResultIp& ip : result.ips) ip.interface = kPodInterface;
-  result.interfaces = {
-      {.name = ground.bridge.name, .mac = ground.bridge.mac.to_string(), .mtu = ground.bridge.mtu},
-      {.name = host_link.name, .mac = host_link.mac.to_string(), .mtu = host_link.mtu},
-      {.name = record.key.ifname,
-       .mac = *record.mac,
-       .mtu = record.mtu,
-       .sandbox = attachment.request.netns}};
+  result.interfaces = {{.name = bridge.name, .mac = bridge.mac.to_string(), .mtu = bridge.mtu},
+                       {.name = host_link.name, .mac = host_link.mac.to_string(), .mtu = host_link.mtu},
+                       {.name = record.key.ifname,
+                        .mac = *record.mac,
+                        .mtu = record.mtu,
+                        .sandbox = attachment.request.netns}};
   VMLANE_TRY(open_port(attachment, *host, host_link.index, pod_link.mac));
   VMLANE_TRY(wire_pod(attachment, *pod, pod_link, result));
   VMLANE_TRY(limit_rates(attachment, *host, host_link.index, *pod, pod_link.index));

@@ -38,9 +38,10 @@ class BridgeLane : public Lane {
                             const netlink::Link& pod_link, const CniResult& result) = 0;
 
  private:
-  Result<netlink::Link> add_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
-                                 const std::string& host_link);
-  Result<> serve_addresses(Attachment& attachment, netlink::Netlink& host, CniResult& result);
+  Result<netlink::Link> own_host_end(Attachment& attachment, netlink::Netlink& host, const std::string& name);
+  Result<> add_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
+                    const netlink::Link& link);
+  Result<netlink::Link> join_bridge(Attachment& attachment, netlink::Netlink& host, CniResult& result);
   Result<> be_gateway(Attachment& attachment, netlink::Netlink& host, const Ground& ground,
                       CniResult& result);
   Result<> set_port_flags(Attachment& attachment, netlink::Netlink& host, int port) const;
@@ -56,7 +57,6 @@ class BridgeLane : public Lane {
   BridgeConfig config_;
   // What prepare() made and apply() goes on with.
   struct Prepared {
-    Ground ground;
     netlink::Link host_link;
     netlink::Link pod_link;
   };

@@ -176,8 +176,8 @@ Result<> release_bridge_netfilter(const Reclaim& reclaim, const std::string& bri
   if (reclaim.record != nullptr && !counts_on_rules(*reclaim.record)) return {};
   return reclaim.transaction.step("withdraw the accept rules of the bridge", [&]() -> Result<> {
     VMLANE_ASSIGN(const auto lock, lock_bridge(reclaim.node.config, bridge));
-    VMLANE_ASSIGN(const auto others, others_on_bridge(reclaim.node, bridge, reclaim.key.id()));
-    if (std::ranges::any_of(others, counts_on_rules)) return {};
+    const auto others = others_to_spare(reclaim, bridge);
+    if (!others || std::ranges::any_of(*others, counts_on_rules)) return {};
     VMLANE_ASSIGN(const auto chains, reclaim.node.kernel.forward_chains(reclaim.host, bridge));
     for (const netlink::ForwardChain& chain : chains) {
       if (chain.accepts) VMLANE_TRY(reclaim.node.kernel.withdraw_accept(reclaim.host, chain, bridge));

@@ -41,7 +41,7 @@ class CliApp : public ::testing::Test {
     record.key = {"blue", container, ifname};
     record.plugin = "vmlane-tap";
     record.netconf = {{"name", "blue"}};
-    record.cni_args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=red;K8S_POD_NAME=db-0";
+    record.pod = {.ns = "red", .name = "db-0", .uid = {}, .vm = {}, .migration = {}};
     record.mac = "02:00:00:00:00:01";
     record.mtu = 1450;
     record.result = {{"ips", {{{"address", "192.0.2.10/24"}}}}};
