@@ -237,11 +237,12 @@ class BadStateTest : public LaneTest {
   Damage full_state() const {
     const fs::path state = node().state_dir;
     const fs::path kept = outside() / "kept";
+    constexpr auto kWithLinks = fs::copy_options::recursive | fs::copy_options::copy_symlinks;
     return {"full state directory",
             [=] {
-              fs::copy(state, kept, fs::copy_options::recursive);
+              fs::copy(state, kept, kWithLinks);
               ASSERT_EQ(::mount("tmpfs", state.c_str(), "tmpfs", 0, "size=64k"), 0);
-              fs::copy(kept, state, fs::copy_options::recursive);
+              fs::copy(kept, state, kWithLinks);
               fs::remove_all(kept);
               std::ofstream filler(state / "filler", std::ios::binary);
               while (filler.put('x').flush()) {
@@ -249,10 +250,10 @@ class BadStateTest : public LaneTest {
             },
             [=] {
               fs::remove(state / "filler");
-              fs::copy(state, kept, fs::copy_options::recursive);
+              fs::copy(state, kept, kWithLinks);
               ASSERT_EQ(::umount(state.c_str()), 0);
               fs::remove_all(state);
-              fs::copy(kept, state, fs::copy_options::recursive);
+              fs::copy(kept, state, kWithLinks);
               fs::remove_all(kept);
             },
             true,
