@@ -113,12 +113,17 @@ Result<> Acquisition::begin(const NicRequest& nic) {
   }
   if (plan.dead) VMLANE_TRY(reclaim_dead(session_, lane_, *plan.dead, record_.cni_path));
   VMLANE_TRY(transaction_.step(
-      "record the intent", [&] { return session_.store.write(record_); },
+      "record the intent", [&] { return session_.store.write(record_, Sync::kLater); },
       [this] { return session_.store.remove(record_.key.id()); }));
   VMLANE_TRY(transaction_.step(
       "take the MAC", [&] { return take_mac(session_, lane_, nic, plan, claims, record_); },
       [this, from = plan.from] { return give_mac_back(session_, record_, from); }));
-  if (!ipam_.enabled()) return {};
+  if (ipam_.enabled()) VMLANE_TRY(start_ipam());
+  // The disk is waited for while IPAM is at work, and before the kernel is touched.
+  return transaction_.step("make the intent last", [this] { return session_.store.sync(record_.key.id()); });
+}
+
+Result<> Acquisition::start_ipam() {
   return transaction_.step(
       "ask IPAM for addresses",
       [&]() -> Result<> {

@@ -38,6 +38,7 @@ class Acquisition {
 
  private:
   Ipam::Caller caller() const;
+  Result<> start_ipam();
   Result<Ipam::Allocation> addresses();
 
   const Session& session_;

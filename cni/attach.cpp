@@ -108,8 +108,10 @@ Result<CniResult> make(const Session& session, Lane& lane, Acquisition& acquisit
   AttachmentRecord& record = attachment.record;
   record.state = RecordState::kDone;
   record.result = result.to_json(kNewestVersion);
-  VMLANE_TRY(
-      attachment.transaction.step("record that it is done", [&] { return session.store.write(record); }));
+  VMLANE_TRY(attachment.transaction.step("record that it is done", [&] {
+    // Should its name still lead to the intent after a loss of power, that serves as well.
+    return session.store.write(record, Sync::kContent);
+  }));
   return result;
 }
 

@@ -106,7 +106,7 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
   if (record.state != RecordState::kDeleting) {
     record.state = RecordState::kDeleting;
     VMLANE_TRY(steps.step("record the deletion", [&]() -> Result<> {
-      const auto written = session.store.write(record);
+      const auto written = session.store.write(record, Sync::kLater);
       // A full disk must not keep links and addresses alive; the old record serves as well.
       if (!written) session.log.warning("record stays as it was", {{"error", written.error().text()}});
       return {};
@@ -125,6 +125,9 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
       return {};
     }));
   }
+  // While IPAM is at work. A disk that refuses must not keep links and addresses alive.
+  const auto synced = session.store.sync(record.key.id());
+  if (!synced) session.log.warning("record may be lost with the power", {{"error", synced.error().text()}});
   VMLANE_TRY(lane.reclaim(reclaim));
   // Only now: links must not stay because addresses cannot be released.
   if (release) {

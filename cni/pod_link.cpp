@@ -162,10 +162,11 @@ Result<> check_pod_addresses(netlink::Netlink& pod, const netlink::Link& link,
   return {};
 }
 
-Result<> silence_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link) {
+Result<> silence_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link,
+                          std::optional<std::uint32_t> group) {
   VMLANE_TRY(set_in_pod(attachment, {"ipv6", link.name, "disable_ipv6", "1"}));
   return attachment.transaction.step("silence " + link.name, [&] {
-    return pod.change_link(link.index, {.arp = false, .no_ipv6_address_generation = true});
+    return pod.change_link(link.index, {.arp = false, .group = group, .no_ipv6_address_generation = true});
   });
 }
 

@@ -29,7 +29,9 @@ Result<> check_pod_addresses(netlink::Netlink& pod, const netlink::Link& link,
                              const AttachmentRecord& record);
 
 // Makes a link that carries a guest's frames invisible to the pod's own stack: no IPv6, no ARP, no address
-// generation, so that it sends nothing by itself. To be called while it is down.
-Result<> silence_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link);
+// generation, so that it sends nothing by itself. To be called while it is down. Puts it into `group` on the
+// way.
+Result<> silence_pod_link(Attachment& attachment, netlink::Netlink& pod, const netlink::Link& link,
+                          std::optional<std::uint32_t> group = {});
 
 }  // namespace vmlane::cni

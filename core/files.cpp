@@ -56,6 +56,22 @@ Result<std::optional<std::string>> read_file(const fs::path& path, std::size_t m
   return content;
 }
 
+namespace {
+
+Result<> sync_directory(const fs::path& directory) {
+  const Fd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (fd && ::fsync(fd.get()) == 0) return {};
+  return fail(io_error("cannot sync directory " + directory.string(), errno));
+}
+
+}  // namespace
+
+Result<> sync_file(const fs::path& path) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (!fd || ::fsync(fd.get()) != 0) return fail(io_error("cannot sync " + path.string(), errno));
+  return sync_directory(path.parent_path());
+}
+
 Result<> write_file_atomically(const fs::path& path, std::string_view content, const FileMode& mode) {
   const fs::path directory = path.parent_path();
   const fs::path temporary =
@@ -77,12 +93,9 @@ Result<> write_file_atomically(const fs::path& path, std::string_view content, c
   if (mode.group && ::fchown(fd.get(), static_cast<uid_t>(-1), *mode.group) != 0)
     return give_up("set the group of");
   if (::fchmod(fd.get(), mode.mode) != 0) return give_up("set the mode of");
-  if (::fsync(fd.get()) != 0) return give_up("sync");
+  if (mode.sync != Sync::kLater && ::fsync(fd.get()) != 0) return give_up("sync");
   if (::rename(temporary.c_str(), path.c_str()) != 0) return give_up("replace");
-  const Fd parent(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!parent || ::fsync(parent.get()) != 0)
-    return fail(io_error("cannot sync directory " + directory.string(), errno));
-  return {};
+  return mode.sync == Sync::kFull ? sync_directory(directory) : Result<>();
 }
 
 Result<> check_directory(const fs::path& path) {

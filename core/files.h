@@ -42,16 +42,28 @@ Result<std::string> read_all(int fd, std::string_view what, std::size_t max);
 Result<std::optional<std::string>> read_file(const std::filesystem::path& path,
                                              std::size_t max = std::size_t{4} << 20);
 
+// What of a written file survives a loss of power. The kernel keeps order either way: a reader sees the old
+// content or the new.
+enum class Sync {
+  kFull,     // content and name
+  kContent,  // content; the name may still lead to the old file, which must serve as well
+  kLater,    // nothing yet: sync_file() follows
+};
+
 struct FileMode {
   mode_t mode = 0640;
   std::optional<gid_t> group;  // left as it is when unset
+  Sync sync = Sync::kFull;
 };
 
 // Replaces a file so that a reader, or a machine that lost power, sees the old content or the new and nothing
-// between: temporary file in the same directory, fsync, rename, fsync of the directory. Nothing is left
-// behind on failure.
+// between: temporary file in the same directory, fsync, rename, fsync of the directory, as far as `mode.sync`
+// asks for it. Nothing is left behind on failure.
 Result<> write_file_atomically(const std::filesystem::path& path, std::string_view content,
                                const FileMode& mode = {});
+
+// Makes the content and name of a file that was written with Sync::kLater survive a loss of power.
+Result<> sync_file(const std::filesystem::path& path);
 
 // Makes a directory and its parents; existing ones are left as they are. Refuses a symlink or file in the
 // place of the last.

@@ -189,11 +189,11 @@ Result<std::optional<AttachmentRecord>> RecordStore::read(const std::string& id)
   return std::optional<AttachmentRecord>(std::move(*record));
 }
 
-Result<> RecordStore::write(const AttachmentRecord& record) const {
+Result<> RecordStore::write(const AttachmentRecord& record, Sync sync) const {
   VMLANE_TRY(make_directory(directory_, {.mode = 0750, .group = group_}));
   return write_file_atomically(path_of(record.key.id()),
                                record.to_json().dump(1, ' ', false, Json::error_handler_t::replace) + "\n",
-                               {.mode = 0640, .group = group_});
+                               {.mode = 0640, .group = group_, .sync = sync});
 }
 
 Result<> RecordStore::remove(const std::string& id) const {

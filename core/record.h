@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "core/json.h"
 #include "core/node_config.h"
 
@@ -90,7 +91,9 @@ class RecordStore {
   // No value when there is none. A file that is cut, foreign or unreadable is an error naming it; DEL then
   // goes by names.
   Result<std::optional<AttachmentRecord>> read(const std::string& id) const;
-  Result<> write(const AttachmentRecord& record) const;
+  Result<> write(const AttachmentRecord& record, Sync sync = Sync::kFull) const;
+  // For a record that was written with Sync::kLater.
+  Result<> sync(const std::string& id) const { return sync_file(path_of(id)); }
   Result<> remove(const std::string& id) const;
 
   struct Listing {

@@ -23,6 +23,7 @@ class KernelNetlink final : public Netlink {
   Result<> create_veth(const VethSpec& spec, const Namespace& peer_namespace) override;
   Result<> create_bridge(const BridgeSpec& spec) override;
   Result<> delete_link(int index) override;
+  Result<> delete_group(std::uint32_t group) override;
   Result<> change_link(int index, const LinkChange& change) override;
 
   Result<> change_bridge_port(int index, const BridgePortChange& change) override;

@@ -36,6 +36,7 @@ Link parse_link(const ReceivedMessage& message) {
     std::ranges::copy(mac, link.mac.bytes.begin());
   }
   link.mtu = attributes.u32(IFLA_MTU).value_or(0);
+  link.group = attributes.u32(IFLA_GROUP).value_or(0);
   link.up = (header.ifi_flags & IFF_UP) != 0;
   link.carrier = (header.ifi_flags & IFF_LOWER_UP) != 0;
   link.arp = (header.ifi_flags & IFF_NOARP) == 0;
@@ -74,6 +75,7 @@ Message change_message(int index, const LinkChange& change) {
   if (change.arp) set_flag(header, IFF_NOARP, !*change.arp);
   Message message(RTM_SETLINK, 0, header);
   if (change.mtu) message.put_u32(IFLA_MTU, *change.mtu);
+  if (change.group) message.put_u32(IFLA_GROUP, *change.group);
   if (change.mac) message.put(IFLA_ADDRESS, *change.mac);
   if (change.master) message.put_u32(IFLA_MASTER, static_cast<std::uint32_t>(*change.master));
   if (change.alias) message.put_text(IFLA_IFALIAS, *change.alias);
@@ -119,6 +121,14 @@ Result<> KernelNetlink::delete_link(int index) {
   VMLANE_ASSIGN(const Reply reply, socket_.request(message));
   if (reply.ok() || reply.error == ENODEV) return {};
   return fail(reply.to_error("delete " + subject(index)));
+}
+
+Result<> KernelNetlink::delete_group(std::uint32_t group) {
+  Message message(RTM_DELLINK, 0, link_header(0));
+  message.put_u32(IFLA_GROUP, group);
+  VMLANE_ASSIGN(const Reply reply, socket_.request(message));
+  if (reply.ok() || reply.error == ENODEV) return {};
+  return fail(reply.to_error("delete the links of group " + std::to_string(group)));
 }
 
 Result<> KernelNetlink::change_link(int index, const LinkChange& change) {

@@ -34,8 +34,9 @@ struct Link {
   bool arp = true;       // not IFF_NOARP
   bool promiscuous = false;
   bool loopback = false;
-  int master = 0;  // index of the bridge it is a port of, 0 for none
-  int peer = 0;    // IFLA_LINK: veth peer or lower device, in peer_namespace_id's namespace; 0 for none
+  std::uint32_t group = 0;  // links of one group can be deleted together; 0 is everybody's
+  int master = 0;           // index of the bridge it is a port of, 0 for none
+  int peer = 0;  // IFLA_LINK: veth peer or lower device, in peer_namespace_id's namespace; 0 for none
   std::optional<int> peer_namespace_id;  // set when the peer is in another namespace
 };
 
@@ -65,6 +66,7 @@ struct LinkChange {
   std::optional<std::string> name;
   std::optional<bool> arp;
   std::optional<bool> promiscuous;
+  std::optional<std::uint32_t> group;
   bool no_ipv6_address_generation = false;  // IN6_ADDR_GEN_MODE_NONE
 };
 
@@ -140,6 +142,9 @@ class Netlink {
   virtual Result<> create_bridge(const BridgeSpec& spec) = 0;
   // Gone already is success.
   virtual Result<> delete_link(int index) = 0;
+  // All links of a group, in one go: the kernel waits once for all readers of its tables instead of once for
+  // each link. None is success.
+  virtual Result<> delete_group(std::uint32_t group) = 0;
   virtual Result<> change_link(int index, const LinkChange& change) = 0;
 
   virtual Result<> change_bridge_port(int index, const BridgePortChange& change) = 0;

@@ -199,6 +199,23 @@ TEST_F(NetlinkTest, DeleteTakesThePeerAndIsRepeatable) {
   EXPECT_REFUSED(on_host_->delete_link(1), Code::kKernel, "index 1");
 }
 
+TEST_F(NetlinkTest, DeleteGroupTakesItsLinksWithTheirPeersAndNoOthers) {
+  constexpr std::uint32_t kGroup = 0x7654321;
+  make_veth();
+  must({"ip", "-n", "a", "tuntap", "add", "tap7", "mode", "tap"});
+  must({"ip", "-n", "a", "tuntap", "add", "other", "mode", "tap"});
+  for (const char* name : {"eth0", "tap7"}) {
+    ASSERT_OK(in_pod_->change_link(must_find(*in_pod_, name).index, {.group = kGroup}));
+    EXPECT_EQ(must_find(*in_pod_, name).group, kGroup);
+  }
+  EXPECT_OK(in_pod_->delete_group(kGroup));
+  EXPECT_FALSE(value_of(in_pod_->find_link("eth0")));
+  EXPECT_FALSE(value_of(in_pod_->find_link("tap7")));
+  EXPECT_TRUE(value_of(in_pod_->find_link("other")));
+  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"});
+  EXPECT_OK(in_pod_->delete_group(kGroup)) << "none is success";
+}
+
 TEST_F(NetlinkTest, BridgePortFlags) {
   const Link bridge = make_bridge();
   const Link end = make_veth();

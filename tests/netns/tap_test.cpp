@@ -274,5 +274,18 @@ TEST_F(TapTest, DelRemovesAllWhileTheGuestStillHoldsTheTap) {
   EXPECT_SNAP_CLEAN(before, take_snapshot(node(), ipam_dir(), pods()));
 }
 
+// Tap and veth are removed by their group, which a pod can change.
+TEST_F(TapTest, DelLeavesALinkThatThePodPutIntoTheGroup) {
+  Pod& vm = make_pod("vm");
+  ASSERT_CNI_OK(add(vm, tap_config(), "vm"));
+  const std::string group = link_of(vm.path(), "tap0").value("group", "");
+  EXPECT_NE(group, "default");
+  EXPECT_EQ(link_of(vm.path(), "eth0").value("group", ""), group);
+  ASSERT_TRUE(vm.run({"ip", "tuntap", "add", "mine", "mode", "tap"}).ok());
+  ASSERT_TRUE(vm.run({"ip", "link", "set", "mine", "group", group}).ok());
+  ASSERT_CNI_OK(del(vm.path(), tap_config(), "vm"));
+  EXPECT_EQ(link_names(vm.path()), (std::vector<std::string>{"lo", "mine"}));
+}
+
 }  // namespace
 }  // namespace vmlane::test

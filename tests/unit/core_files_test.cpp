@@ -74,6 +74,18 @@ TEST_F(FilesTest, F021_OnlyRegularFilesAreRead) {
   EXPECT_FALSE(read_file("/dev/zero"));
 }
 
+TEST_F(FilesTest, HoweverSyncedTheContentIsThereAndNothingElse) {
+  for (const Sync sync : {Sync::kFull, Sync::kContent, Sync::kLater}) {
+    ASSERT_TRUE(write_file_atomically(at("a"), "one", {.mode = 0640, .sync = sync}));
+    EXPECT_EQ(read_file(at("a")).value(), "one");
+    EXPECT_TRUE(sync_file(at("a")));
+  }
+  EXPECT_EQ(names(), std::vector<std::string>{"a"});
+  const auto absent = sync_file(at("absent"));
+  ASSERT_FALSE(absent);
+  EXPECT_NE(absent.error().text().find("absent"), std::string::npos);
+}
+
 TEST_F(FilesTest, AtomicWriteReplacesContentAndSetsTheMode) {
   const mode_t old = ::umask(0077);
   const auto written = write_file_atomically(at("a"), "one", {.mode = 0644});

@@ -68,6 +68,7 @@ class FakeNetlink final : public netlink::Netlink {
   }
   Result<> create_bridge(const netlink::BridgeSpec&) override { return unexpected_call(); }
   Result<> delete_link(int) override { return unexpected_call(); }
+  Result<> delete_group(std::uint32_t) override { return unexpected_call(); }
   Result<> change_link(int, const netlink::LinkChange&) override { return unexpected_call(); }
   Result<> change_bridge_port(int, const netlink::BridgePortChange&) override { return unexpected_call(); }
   Result<netlink::BridgePort> bridge_port(int) override { return netlink::BridgePort{}; }
