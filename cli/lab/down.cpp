@@ -102,7 +102,7 @@ Result<> lab_down(const LabPaths& paths, const Progress& progress) {
   }
   VMLANE_ASSIGN(const LabLock lock, LabLock::acquire(paths, false));
   VMLANE_ASSIGN(const auto state, read_state(paths));
-  if (!state && !fs::is_empty(paths.root, error))
+  if (!state && !is_unused(paths))
     return fail(Code::kConflict, "directory " + paths.root.string() + " is not empty and holds no lab",
                 "nothing was removed");
   VMLANE_TRY(take_down(paths, progress));

@@ -105,6 +105,19 @@ Result<> write_state(const LabPaths& paths, const LabState& state) {
   return write_file_atomically(paths.state_file(), state.to_json().dump(2) + "\n", {.mode = 0644});
 }
 
+bool is_unused(const LabPaths& paths) {
+  const std::string torn = "." + paths.state_file().filename().string() + ".";
+  std::error_code error;
+  std::vector<std::filesystem::path> left;
+  for (std::filesystem::directory_iterator entries(paths.root, error);
+       !error && entries != std::filesystem::directory_iterator(); entries.increment(error)) {
+    if (!entries->path().filename().string().starts_with(torn)) return false;
+    left.push_back(entries->path());
+  }
+  for (const auto& path : left) std::filesystem::remove(path, error);
+  return !error;
+}
+
 Result<LabLock> LabLock::acquire(const LabPaths& paths, bool create) {
   while (true) {
     if (create) VMLANE_TRY(make_directory(paths.root, {.mode = 0755}));

@@ -75,6 +75,9 @@ struct LabState {
 // No value when there is no lab in the directory. Errors name the file.
 Result<std::optional<LabState>> read_state(const LabPaths& paths);
 Result<> write_state(const LabPaths& paths, const LabState& state);
+// Whether the lab's directory, which has no state, has nothing else either. What a write_state() that was
+// killed left is removed first.
+bool is_unused(const LabPaths& paths);
 
 // The lab's directory, locked against other vmlanectl processes for as long as this lives; the kernel frees
 // the lock of a dead one.

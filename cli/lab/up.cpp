@@ -56,8 +56,7 @@ Result<> check_free(const LabPaths& paths) {
                     std::to_string(state->workloads.size()) + " pods and VMs",
                 "take it down with: vmlanectl lab down --dir " + paths.root.string());
   }
-  std::error_code error;
-  if (!fs::is_empty(paths.root, error) || error)
+  if (!is_unused(paths))
     return fail(Code::kConflict, "directory " + paths.root.string() + " is not empty and holds no lab",
                 "name another with --dir");
   return {};
