@@ -63,7 +63,8 @@ Result<> remove_tap(const Reclaim& reclaim, netlink::Netlink& pod, const netlink
     return link.group != tap.group || link.index == tap.index ||
            (link.kind == "veth" && link.name == reclaim.key.ifname);
   });
-  const bool together = only_ours && tap.group == link_group(reclaim.key.id());
+  // Without a record the bridge is found by the pair's port, which must be there until then.
+  const bool together = reclaim.record != nullptr && only_ours && tap.group == link_group(reclaim.key.id());
   return reclaim.transaction.step(together ? "remove the tap and the veth pair" : "remove the tap", [&] {
     return together ? pod.delete_group(tap.group) : pod.delete_link(tap.index);
   });
