@@ -117,10 +117,15 @@ Result<> Acquisition::begin(const NicRequest& nic) {
       [this] { return session_.store.remove(record_.key.id()); }));
   VMLANE_TRY(transaction_.step(
       "take the MAC", [&] { return take_mac(session_, lane_, nic, plan, claims, record_); },
-      [this, from = plan.from] { return give_mac_back(session_, record_, from); }));
+      [this, plan] {
+        // Whoever had the MAC that was planned has nothing to do with another that was taken instead.
+        const bool planned = record_.mac == plan.mac.to_string();
+        return give_mac_back(session_, record_, planned ? plan.from : std::string());
+      }));
   if (ipam_.enabled()) VMLANE_TRY(start_ipam());
   // The disk is waited for while IPAM is at work, and before the kernel is touched.
-  return transaction_.step("make the intent last", [this] { return session_.store.sync(record_.key.id()); });
+  return transaction_.step("make the intent durable",
+                           [this] { return session_.store.sync(record_.key.id()); });
 }
 
 Result<> Acquisition::start_ipam() {
