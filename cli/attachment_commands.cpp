@@ -94,10 +94,9 @@ Result<std::string> cause_of_death(const cni::Node& node, const AttachmentRecord
   return std::string(gone ? "sandbox gone" : "");
 }
 
-// One row for each dead attachment.
-Result<Json> sweep(const AttachmentArguments& arguments, const Context& context) {
-  VMLANE_ASSIGN(const NodeConfig config, read_node_config(arguments, context));
-  VMLANE_ASSIGN(const auto listing, RecordStore(config).list());
+// One row for each dead attachment, and for each of which nobody can tell; the others are gone on with.
+Result<Json> sweep(const AttachmentArguments& arguments, const Context& context, const NodeConfig& config,
+                   const RecordStore::Listing& listing) {
   const Log log(config, "vmlanectl", {{"op", "sweep"}});
   cni::RealKernel kernel;
   VMLANE_ASSIGN(std::string boot_id, read_boot_id(config.boot_id_file));
@@ -106,20 +105,26 @@ Result<Json> sweep(const AttachmentArguments& arguments, const Context& context)
   if (!config.source.empty()) env["VMLANE_CONFIG"] = config.source.string();
   Json rows = Json::array();
   for (const AttachmentRecord& record : listing.records) {
-    VMLANE_ASSIGN(const std::string cause, cause_of_death(node, record));
-    if (cause.empty()) continue;
+    const auto cause = cause_of_death(node, record);
+    if (cause && cause->empty()) continue;
     Json row = attachment_summary(record);
-    row["cause"] = cause;
-    const auto removed = arguments.dry_run ? Result<>() : cni::delete_by_plugin(env, record);
-    row["outcome"] = arguments.dry_run ? "would be removed" : (removed ? "removed" : "failed");
-    if (!removed) row["error"] = removed.error().text();
+    row["cause"] = cause.value_or("unknown");
+    const bool removes = cause && !arguments.dry_run;
+    const auto removed = removes ? cni::delete_by_plugin(env, record) : Result<>();
+    const auto error = !cause ? cause.error().text() : (!removed ? removed.error().text() : std::string());
+    row["outcome"] = !error.empty() ? "failed" : (removes ? "removed" : "would be removed");
+    if (!error.empty()) row["error"] = error;
     rows.push_back(std::move(row));
   }
   return rows;
 }
 
 int sweep_attachments(const AttachmentArguments& arguments, const Context& context) {
-  const auto rows = sweep(arguments, context);
+  const auto config = read_node_config(arguments, context);
+  if (!config) return context.failed(config.error());
+  const auto listing = RecordStore(*config).list();
+  if (!listing) return context.failed(listing.error());
+  const auto rows = sweep(arguments, context, *config, *listing);
   if (!rows) return context.failed(rows.error());
   context.out() << render_rows(context.format,
                                {{"ID", "/id"},
@@ -130,7 +135,7 @@ int sweep_attachments(const AttachmentArguments& arguments, const Context& conte
                                 {"CAUSE", "/cause"},
                                 {"OUTCOME", "/outcome"}},
                                *rows);
-  int status = 0;
+  int status = report_problems(*listing, context);
   for (const Json& row : *rows) {
     if (!row.contains("error")) continue;
     context.err() << "vmlanectl: attachment " << row.value("id", "") << ": " << row.value("error", "")

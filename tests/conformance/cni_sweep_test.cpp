@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmlanectl attachment sweep`: the DEL that a runtime did not send, for attachments whose sandbox is gone.
-#include <csignal>
-
 #include "tests/conformance/lane_test.h"
 
 namespace vmlane::test {
@@ -72,6 +70,16 @@ TEST_P(SweepTest, WhatCannotBeRemovedIsNamedAndTheRestIsRemoved) {
   EXPECT_NE(swept.err.find(id_of("a")), std::string::npos) << swept.err;
   EXPECT_NE(swept.err.find("no-such-ipam"), std::string::npos) << swept.err;
   EXPECT_FALSE(std::filesystem::exists(record_file(id_of("b"))));
+}
+
+TEST_P(SweepTest, RecordThatCannotBeReadIsToldOf) {
+  ASSERT_CNI_OK(add(make_pod("a"), config(), "a"));
+  spit(record_file(id_of("b")), "{");
+  end(*pods().at("a"));
+  const auto swept = sweep();
+  EXPECT_EQ(swept.status, 1);
+  EXPECT_NE(swept.err.find(id_of("b")), std::string::npos) << swept.err;
+  EXPECT_FALSE(std::filesystem::exists(record_file(id_of("a"))));
 }
 
 VMLANE_FOR_EACH_LANE(SweepTest);
