@@ -2,7 +2,13 @@
 // How long the plugins take, measured against the reference `bridge` plugin with the same host-local. Rounds
 // are interleaved, so that a noisy machine is noisy for all; medians are compared, as ratios. Run it by
 // scripts/benchmark on an idle machine; it is no part of the tests.
+#include <fcntl.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstdio>
 #include <map>
@@ -43,22 +49,47 @@ class CniBenchmark : public PluginFixture {
   static std::string program_of(const std::string& type) {
     return type == kReference ? kReferencePath : type;
   }
-  static double timed(const std::function<CniOutcome()>& operation) {
+  // From the spawn to the end of a process whose input is a file and whose output nobody reads: the tests'
+  // runner with its pipes would add the same to both sides of a ratio.
+  double timed(const std::string& program, const std::map<std::string, std::string>& variables,
+               const Json& input) const {
+    spit(directory() / "input", input.dump());
+    std::vector<std::string> entries = {"PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                                        "VMLANE_CONFIG=" + node_json().string()};
+    for (const auto& [key, value] : variables) entries.push_back(key + "=" + value);
+    std::vector<char*> env;
+    for (std::string& entry : entries) env.push_back(entry.data());
+    env.push_back(nullptr);
+    std::string path = (std::filesystem::path(VMLANE_BIN_DIR) / program).string();
+    std::array<char*, 2> argv = {path.data(), nullptr};
+    posix_spawn_file_actions_t files;
+    posix_spawn_file_actions_init(&files);
+    posix_spawn_file_actions_addopen(&files, STDIN_FILENO, (directory() / "input").c_str(), O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, (directory() / "output").c_str(),
+                                     O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    pid_t pid = 0;
+    int status = -1;
     const auto start = std::chrono::steady_clock::now();
-    const CniOutcome outcome = operation();
+    const int error = ::posix_spawn(&pid, path.c_str(), &files, nullptr, argv.data(), env.data());
+    if (error == 0) ::waitpid(pid, &status, 0);
     const auto took = std::chrono::steady_clock::now() - start;
-    EXPECT_CNI_OK(outcome);
+    posix_spawn_file_actions_destroy(&files);
+    EXPECT_EQ(status, 0) << path << ": " << slurp(directory() / "output");
     return std::chrono::duration<double, std::milli>(took).count();
   }
   double time_of(const std::string& type, const std::string& command, const std::string& pod,
                  const std::string& container) const {
-    const CniCall made = call(command, "/run/netns/" + pod, config_of(type), container);
-    return timed([&] { return run_plugin(program_of(type), made, node_json()); });
+    return timed(program_of(type),
+                 {{"CNI_COMMAND", command},
+                  {"CNI_CONTAINERID", container},
+                  {"CNI_NETNS", "/run/netns/" + pod},
+                  {"CNI_IFNAME", "eth0"},
+                  {"CNI_PATH", std::string(VMLANE_BIN_DIR) + ":/usr/lib/cni"},
+                  {"CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=" + container}},
+                 config_of(type));
   }
   double time_of_version(const std::string& type) const {
-    CniCall made;
-    made.command = "VERSION";
-    return timed([&] { return run_plugin(program_of(type), made, node_json()); });
+    return timed(program_of(type), {{"CNI_COMMAND", "VERSION"}}, Json::object());
   }
   void add_neighbour(const std::string& type) {
     time_of(type, "ADD", make_pod("first-" + type).name(), "first-" + type);
@@ -111,7 +142,7 @@ TEST_F(CniBenchmark, VersionAgainstTheReference) {
 TEST_F(CniBenchmark, LastOfManyAttachmentsAgainstTheFirst) {
   constexpr int kCount = 200;
   constexpr int kSample = 15;
-  for (const std::string type : {"vmlane-veth", "vmlane-tap"}) {
+  for (const std::string type : {kReference, "vmlane-veth", "vmlane-tap"}) {
     Samples took;
     for (int i = 0; i < kCount; i++) {
       const std::string name = type + "-" + std::to_string(i);
@@ -119,7 +150,13 @@ TEST_F(CniBenchmark, LastOfManyAttachmentsAgainstTheFirst) {
     }
     const Samples first(took.begin() + 1, took.begin() + 1 + kSample);
     const Samples last(took.end() - kSample, took.end());
-    compare("ADD number 200 to number 1, " + type.substr(7), median(last), median(first), 1.3);
+    // host-local reads all its reservations for each new one, so the reference grows, too: told, not judged.
+    if (type == kReference)
+      std::printf("%-34s %8.1f ms %8.1f ms   ratio %.2f   of it the reference's own\n",
+                  "ADD number 200 to number 1, bridge", median(last), median(first),
+                  median(last) / median(first));
+    else
+      compare("ADD number 200 to number 1, " + type.substr(7), median(last), median(first), 1.3);
     for (int i = 0; i < kCount; i++) {
       const std::string name = type + "-" + std::to_string(i);
       time_of(type, "DEL", name, name);
