@@ -28,25 +28,21 @@ Result<PodIdentity> parse_facts(const Json& json) {
   VMLANE_ASSIGN(const auto schema, reader.integer("schema", 0, INT32_MAX));
   if (schema != kSchema) return reader.wrong("schema", std::to_string(kSchema));
   PodIdentity pod;
-  const auto read = [](ObjectReader& from, std::string_view key, std::string& into) -> Result<> {
-    VMLANE_ASSIGN(auto value, from.string(key));
-    into = std::move(value).value_or("");
-    return {};
-  };
-  VMLANE_TRY(read(reader, "namespace", pod.ns));
-  VMLANE_TRY(read(reader, "name", pod.name));
-  VMLANE_TRY(read(reader, "uid", pod.uid));
+  VMLANE_ASSIGN(pod.ns, reader.text("namespace"));
+  VMLANE_ASSIGN(pod.name, reader.text("name"));
+  VMLANE_ASSIGN(pod.uid, reader.text("uid"));
   VMLANE_ASSIGN(const Json* vm, reader.object("vm"));
   if (vm != nullptr) {
     ObjectReader keys(*vm, "vm.", Code::kDecode);
-    VMLANE_TRY(read(keys, "name", pod.vm));
+    VMLANE_ASSIGN(pod.vm, keys.text("name"));
   }
   VMLANE_ASSIGN(const Json* migration, reader.object("migration"));
   if (migration != nullptr) {
     ObjectReader keys(*migration, "migration.", Code::kDecode);
-    std::string role;
-    VMLANE_TRY(read(keys, "role", role));
-    if (role == "target") VMLANE_TRY(read(keys, "uid", pod.migration));
+    VMLANE_ASSIGN(const std::string role, keys.text("role"));
+    if (role == "target") {
+      VMLANE_ASSIGN(pod.migration, keys.text("uid"));
+    }
   }
   return pod;
 }

@@ -32,8 +32,7 @@ Result<Sources> sources_of(const Request& request) {
 
 Result<std::string> text_of(const Json& object, std::string_view key, const std::string& what) {
   ObjectReader reader(object, what, Code::kInvalidConfig);
-  VMLANE_ASSIGN(const auto text, reader.string(key));
-  return text.value_or("");
+  return reader.text(key);
 }
 
 Result<std::optional<MacAddress>> requested_mac(const Request& request, const Sources& sources) {

@@ -66,19 +66,14 @@ Result<std::optional<std::uint32_t>> read_u32(ObjectReader& reader, std::string_
 Result<ResultInterface> read_interface(const Json& json, const std::string& what) {
   ObjectReader reader(json, what, Code::kDecode);
   ResultInterface interface;
-  VMLANE_ASSIGN(const auto name, reader.string("name"));
-  VMLANE_ASSIGN(const auto mac, reader.string("mac"));
-  VMLANE_ASSIGN(const auto sandbox, reader.string("sandbox"));
-  VMLANE_ASSIGN(const auto socket_path, reader.string("socketPath"));
-  VMLANE_ASSIGN(const auto pci_id, reader.string("pciID"));
+  VMLANE_ASSIGN(interface.name, reader.text("name"));
+  VMLANE_ASSIGN(interface.mac, reader.text("mac"));
+  VMLANE_ASSIGN(interface.sandbox, reader.text("sandbox"));
+  VMLANE_ASSIGN(interface.socket_path, reader.text("socketPath"));
+  VMLANE_ASSIGN(interface.pci_id, reader.text("pciID"));
   VMLANE_ASSIGN(const auto mtu, read_u32(reader, "mtu"));
   // Zero is how a Go plugin writes "not set".
   if (mtu.value_or(0) != 0) interface.mtu = mtu;
-  interface.name = name.value_or("");
-  interface.mac = mac.value_or("");
-  interface.sandbox = sandbox.value_or("");
-  interface.socket_path = socket_path.value_or("");
-  interface.pci_id = pci_id.value_or("");
   return interface;
 }
 

@@ -142,6 +142,11 @@ Result<std::optional<std::string>> ObjectReader::string(std::string_view key) {
   return value->get<std::string>();
 }
 
+Result<std::string> ObjectReader::text(std::string_view key) {
+  VMLANE_ASSIGN(auto value, string(key));
+  return std::move(value).value_or("");
+}
+
 Result<std::optional<bool>> ObjectReader::boolean(std::string_view key) {
   const Json* value = find(key);
   if (value == nullptr) return std::nullopt;

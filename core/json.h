@@ -37,6 +37,8 @@ class ObjectReader {
   // The value of `key`, null when it is absent.
   const Json* find(std::string_view key);
   Result<std::optional<std::string>> string(std::string_view key);
+  // The same with an absent one as the empty string.
+  Result<std::string> text(std::string_view key);
   Result<std::optional<bool>> boolean(std::string_view key);
   // An integer within [min, max].
   Result<std::optional<std::int64_t>> integer(std::string_view key, std::int64_t min, std::int64_t max);

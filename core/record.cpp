@@ -47,11 +47,6 @@ Result<NamespaceIdentity> parse_netns(const Json& json) {
   return netns;
 }
 
-Result<std::string> optional_text(ObjectReader& reader, std::string_view key) {
-  VMLANE_ASSIGN(auto value, reader.string(key));
-  return std::move(value).value_or("");
-}
-
 // {"schema": 1, "next": N, "segments": {segment: number}} with distinct numbers from 1 to N - 1.
 bool is_network_table(const Json& json) {
   const auto member = [&json](const char* key) {
@@ -97,9 +92,9 @@ Result<PodIdentity> PodIdentity::from_json(const Json& json) {
   PodIdentity pod;
   VMLANE_ASSIGN(pod.ns, required(reader, "namespace"));
   VMLANE_ASSIGN(pod.name, required(reader, "name"));
-  VMLANE_ASSIGN(pod.uid, optional_text(reader, "uid"));
-  VMLANE_ASSIGN(pod.vm, optional_text(reader, "vm"));
-  VMLANE_ASSIGN(pod.migration, optional_text(reader, "migration"));
+  VMLANE_ASSIGN(pod.uid, reader.text("uid"));
+  VMLANE_ASSIGN(pod.vm, reader.text("vm"));
+  VMLANE_ASSIGN(pod.migration, reader.text("migration"));
   return pod;
 }
 
@@ -156,13 +151,13 @@ Result<AttachmentRecord> AttachmentRecord::from_json(const Json& json) {
   VMLANE_ASSIGN(record.boot_id, required(reader, "boot_id"));
   VMLANE_ASSIGN(const auto ipam, reader.boolean("ipam"));
   record.ipam = ipam.value_or(false);
-  VMLANE_ASSIGN(record.ipam_version, optional_text(reader, "ipam_version"));
-  VMLANE_ASSIGN(record.created, optional_text(reader, "created"));
+  VMLANE_ASSIGN(record.ipam_version, reader.text("ipam_version"));
+  VMLANE_ASSIGN(record.created, reader.text("created"));
   VMLANE_ASSIGN(const Json* pod, reader.object("pod"));
   if (pod != nullptr) {
     VMLANE_ASSIGN(record.pod, PodIdentity::from_json(*pod));
   }
-  VMLANE_ASSIGN(record.nad, optional_text(reader, "nad"));
+  VMLANE_ASSIGN(record.nad, reader.text("nad"));
   VMLANE_ASSIGN(const auto network, reader.integer("network_id", 1, UINT32_MAX));
   if (network) record.network_id = static_cast<std::uint32_t>(*network);
   VMLANE_ASSIGN(record.mac, reader.string("mac"));

@@ -5,10 +5,12 @@
 #include <bpf/libbpf.h>
 #include <net/if.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <string>
 
 #include "ebpf/libbpf_error.h"
+#include "ebpf/program.h"
 
 namespace vmlane::ebpf {
 namespace {
@@ -111,6 +113,22 @@ Result<std::vector<std::uint32_t>> programs_on_ingress(int index) {
   if (has_tcx()) VMLANE_TRY(query_tcx(index, ids));
   VMLANE_TRY(query_clsact(index, ids));
   return ids;
+}
+
+Result<> attach_by_either(const std::function<Result<>(Attach)>& attach) {
+  auto attached = attach(Attach::kClsact);
+  if (attached || !has_tcx()) return attached;
+  return attach(Attach::kTcx);
+}
+
+Result<> expect_on_ingress(int index, const std::function<bool(std::uint32_t program_id)>& is_wanted,
+                           const std::string& what) {
+  const auto programs = programs_on_ingress(index);
+  if (!programs && programs.error().code == Code::kNotFound)
+    return fail(Code::kChanged, programs.error().message);
+  if (!programs) return fail(programs.error());
+  if (std::ranges::any_of(*programs, is_wanted)) return {};
+  return fail(Code::kChanged, link_text(index) + " has no " + what);
 }
 
 }  // namespace vmlane::ebpf

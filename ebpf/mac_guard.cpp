@@ -41,9 +41,8 @@ bool is_guard_for(std::uint32_t program_id, const MacAddress& workload) {
 }  // namespace
 
 Result<> attach_mac_guard(const netlink::Namespace& host_namespace, int index, const MacAddress& workload) {
-  auto attached = attach_mac_guard(host_namespace, index, workload, Attach::kClsact);
-  if (attached || !has_tcx()) return attached;
-  return attach_mac_guard(host_namespace, index, workload, Attach::kTcx);
+  return attach_by_either(
+      [&](Attach attach) { return attach_mac_guard(host_namespace, index, workload, attach); });
 }
 
 Result<> attach_mac_guard(const netlink::Namespace& host_namespace, int index, const MacAddress& workload,
@@ -57,15 +56,10 @@ Result<> attach_mac_guard(const netlink::Namespace& host_namespace, int index, c
 
 Result<> check_mac_guard(const netlink::Namespace& host_namespace, int index, const MacAddress& workload) {
   silence_libbpf();
-  return host_namespace.run<void>([&]() -> Result<> {
-    const auto programs = programs_on_ingress(index);
-    if (!programs && programs.error().code == Code::kNotFound)
-      return fail(Code::kChanged, programs.error().message);
-    if (!programs) return fail(programs.error());
-    const bool there =
-        std::ranges::any_of(*programs, [&](std::uint32_t id) { return is_guard_for(id, workload); });
-    if (there) return {};
-    return fail(Code::kChanged, link_text(index) + " has no guard for MAC " + workload.to_string());
+  return host_namespace.run<void>([&] {
+    return expect_on_ingress(
+        index, [&](std::uint32_t id) { return is_guard_for(id, workload); },
+        "guard for MAC " + workload.to_string());
   });
 }
 

@@ -51,22 +51,16 @@ std::optional<std::uint32_t> target_of(std::uint32_t program_id) {
 }
 
 Result<> check_one_way(int from_index, int to_index) {
-  const auto programs = programs_on_ingress(from_index);
-  if (!programs && programs.error().code == Code::kNotFound)
-    return fail(Code::kChanged, programs.error().message);
-  if (!programs) return fail(programs.error());
-  for (const std::uint32_t id : *programs) {
-    if (target_of(id) == static_cast<std::uint32_t>(to_index)) return {};
-  }
-  return fail(Code::kChanged, link_text(from_index) + " has no splice to " + link_text(to_index));
+  return expect_on_ingress(
+      from_index, [&](std::uint32_t id) { return target_of(id) == static_cast<std::uint32_t>(to_index); },
+      "splice to " + link_text(to_index));
 }
 
 }  // namespace
 
 Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index) {
-  auto attached = attach_splice(pod_namespace, first_index, second_index, Attach::kClsact);
-  if (attached || !has_tcx()) return attached;
-  return attach_splice(pod_namespace, first_index, second_index, Attach::kTcx);
+  return attach_by_either(
+      [&](Attach attach) { return attach_splice(pod_namespace, first_index, second_index, attach); });
 }
 
 Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index,

@@ -188,11 +188,6 @@ Result<> release_gateways(const Reclaim& reclaim, netlink::Netlink& host,
   return {};
 }
 
-Result<bool> has_ports(netlink::Netlink& host, const netlink::Link& bridge) {
-  VMLANE_ASSIGN(const auto links, host.links());
-  return std::ranges::any_of(links, [&](const netlink::Link& link) { return link.master == bridge.index; });
-}
-
 // Whether the attachment can have left more on the bridge than its port. Without a record anything is
 // possible.
 bool left_more(const Reclaim& reclaim, const netlink::Link& bridge) {
@@ -202,6 +197,11 @@ bool left_more(const Reclaim& reclaim, const netlink::Link& bridge) {
 }
 
 }  // namespace
+
+Result<bool> has_ports(netlink::Netlink& host, const netlink::Link& bridge) {
+  VMLANE_ASSIGN(const auto links, host.links());
+  return std::ranges::any_of(links, [&](const netlink::Link& link) { return link.master == bridge.index; });
+}
 
 Result<std::vector<AttachmentRecord>> others_on_bridge(const Node& node, const std::string& bridge,
                                                        const std::string& attachment_id) {

@@ -25,6 +25,8 @@ namespace vmlane::cni {
 
 Result<ObjectLock> lock_bridge(const NodeConfig& node, const std::string& name);
 
+Result<bool> has_ports(netlink::Netlink& host, const netlink::Link& bridge);
+
 // Records of other attachments on the bridge.
 Result<std::vector<AttachmentRecord>> others_on_bridge(const Node& node, const std::string& bridge,
                                                        const std::string& attachment_id);

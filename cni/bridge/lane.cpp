@@ -59,7 +59,8 @@ Error changed(const std::string& what, const std::string& expected, const std::s
   return Error{Code::kChanged, what + " is " + found + ", ADD set " + expected, {}, nullptr};
 }
 
-Result<> check_host_end(netlink::Netlink& host, const AttachmentRecord& record) {
+// The host end, a port of its bridge and up.
+Result<netlink::Link> check_host_end(netlink::Netlink& host, const AttachmentRecord& record) {
   const std::string name = record.handles.value("host_link", "");
   const std::string bridge_name = record.handles.value("bridge", "");
   VMLANE_ASSIGN(const auto link, host.find_link(name));
@@ -71,7 +72,8 @@ Result<> check_host_end(netlink::Netlink& host, const AttachmentRecord& record) 
     return fail(Code::kChanged, "host link " + name + " is no port of bridge " + bridge_name);
   if (!link->up) return fail(Code::kChanged, "host link " + name + " is down");
   VMLANE_TRY(check_vlans(host, *link, record));
-  return check_uplink(host, *bridge, record);
+  VMLANE_TRY(check_uplink(host, *bridge, record));
+  return *link;
 }
 
 Result<> check_flag(const AttachmentRecord& record, const std::string& key, const std::string& what,
@@ -83,18 +85,15 @@ Result<> check_flag(const AttachmentRecord& record, const std::string& key, cons
   return is == was ? Result<>() : fail(changed(what, shown(was), shown(is)));
 }
 
-// What check_host_end found there: the port's flags and its guard.
-Result<> check_port(const Inspection& inspection, netlink::Netlink& host) {
+// The port's flags and its guard.
+Result<> check_port(const Inspection& inspection, netlink::Netlink& host, const netlink::Link& link) {
   const AttachmentRecord& record = inspection.record;
-  const std::string name = record.handles.value("host_link", "");
-  VMLANE_ASSIGN(const auto link, host.find_link(name));
-  if (!link) return fail(Code::kChanged, "host link " + name + " is gone");
-  VMLANE_ASSIGN(const netlink::BridgePort port, host.bridge_port(link->index));
-  VMLANE_TRY(check_flag(record, "hairpin", "hairpin mode of " + name, port.hairpin));
-  VMLANE_TRY(check_flag(record, "isolated", "isolation of " + name, port.isolated));
+  VMLANE_ASSIGN(const netlink::BridgePort port, host.bridge_port(link.index));
+  VMLANE_TRY(check_flag(record, "hairpin", "hairpin mode of " + link.name, port.hairpin));
+  VMLANE_TRY(check_flag(record, "isolated", "isolation of " + link.name, port.isolated));
   if (!record.handles.value("mac_guard", false)) return {};
   VMLANE_ASSIGN(const MacAddress mac, MacAddress::parse(record.mac.value_or("")));
-  return inspection.node.kernel.check_mac_guard(inspection.host, link->index, mac);
+  return inspection.node.kernel.check_mac_guard(inspection.host, link.index, mac);
 }
 
 // Towards the workload at the host's end; from it at the pod's, which a pod with CAP_NET_ADMIN could lift: a
@@ -127,9 +126,7 @@ Result<> check_pod_link(netlink::Netlink& pod, const AttachmentRecord& record) {
 
 // An ADD would bring the bridge up again; until then the pods that are on it have no network.
 Result<> refuse_cut_off_ports(netlink::Netlink& host, const netlink::Link& bridge) {
-  VMLANE_ASSIGN(const auto links, host.links());
-  const bool used =
-      std::ranges::any_of(links, [&](const netlink::Link& link) { return link.master == bridge.index; });
+  VMLANE_ASSIGN(const bool used, has_ports(host, bridge));
   if (!used) return {};
   return fail(Code::kLimitedConnectivity, "bridge " + bridge.name + " is down and has ports",
               "bring it up: ip link set " + bridge.name + " up");
@@ -369,8 +366,8 @@ Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
 Result<> BridgeLane::check(const Inspection& inspection) {
   VMLANE_ASSIGN(const auto host, inspection.node.kernel.netlink(inspection.host));
   VMLANE_ASSIGN(const auto pod, inspection.node.kernel.netlink(inspection.pod));
-  VMLANE_TRY(check_host_end(*host, inspection.record));
-  VMLANE_TRY(check_port(inspection, *host));
+  VMLANE_ASSIGN(const netlink::Link host_end, check_host_end(*host, inspection.record));
+  VMLANE_TRY(check_port(inspection, *host, host_end));
   VMLANE_TRY(check_masquerade(inspection));
   VMLANE_TRY(check_bridge_netfilter(inspection, config_.bridge_netfilter));
   return check_pod_link(*pod, inspection.record);

@@ -41,8 +41,7 @@ Result<netlink::Masquerade> recorded(const AttachmentRecord& record) {
 
 Result<bool> parse_ip_masq(ObjectReader& reader, bool has_ipam) {
   VMLANE_ASSIGN(const auto masquerade, reader.boolean("ipMasq"));
-  VMLANE_ASSIGN(const auto backend, reader.string("ipMasqBackend"));
-  const std::string name = backend.value_or("");
+  VMLANE_ASSIGN(const std::string name, reader.text("ipMasqBackend"));
   if (!name.empty() && name != "nftables" && name != "iptables")
     return reader.wrong("ipMasqBackend", "\"nftables\"");
   if (!masquerade.value_or(false)) return false;

@@ -118,8 +118,7 @@ Result<> share_rules(Attachment& attachment) {
 }  // namespace
 
 Result<BridgeNetfilter> parse_bridge_netfilter(ObjectReader& reader) {
-  VMLANE_ASSIGN(const auto word, reader.string("bridgeNetfilter"));
-  const std::string mode = word.value_or("");
+  VMLANE_ASSIGN(const std::string mode, reader.text("bridgeNetfilter"));
   if (mode.empty() || mode == "fail") return BridgeNetfilter::kFail;
   if (mode == "accept") return BridgeNetfilter::kAccept;
   if (mode == "ignore") return BridgeNetfilter::kIgnore;

@@ -106,8 +106,7 @@ Result<> TapLane::configure_pod_side(ObjectReader& reader, const Request& reques
   tap_.multi_queue = queues.value_or(1) > 1 || multi_queue.value_or(false);
   tap_.owner = owner ? static_cast<std::uint32_t>(*owner) : node.config.owner_uid;
   tap_.group = group ? static_cast<std::uint32_t>(*group) : node.config.owner_gid;
-  VMLANE_ASSIGN(const auto context, reader.string("selinuxContext"));
-  selinux_context_ = context.value_or("");
+  VMLANE_ASSIGN(selinux_context_, reader.text("selinuxContext"));
   if (!selinux_context_.empty()) VMLANE_TRY(check_selinux_context(selinux_context_));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   if (ipam.type() == "dhcp") {

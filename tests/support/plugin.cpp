@@ -80,20 +80,24 @@ Json PluginFixture::host_local(const std::string& subnet) const {
           {"ranges", Json::array({Json::array({{{"subnet", subnet}}})})}};
 }
 
-Json PluginFixture::config(const Json& more) const {
-  Json conf = {{"cniVersion", "1.1.0"},
-               {"name", "blue"},
-               {"type", plugin()},
-               {"bridge", "br1"},
-               {"ipam", host_local()}};
+Json overlaid(Json config, const Json& more) {
   for (const auto& [key, value] : more.items()) {
     if (value.is_null()) {
-      conf.erase(key);
+      config.erase(key);
     } else {
-      conf[key] = value;
+      config[key] = value;
     }
   }
-  return conf;
+  return config;
+}
+
+Json PluginFixture::config(const Json& more) const {
+  return overlaid({{"cniVersion", "1.1.0"},
+                   {"name", "blue"},
+                   {"type", plugin()},
+                   {"bridge", "br1"},
+                   {"ipam", host_local()}},
+                  more);
 }
 
 CniCall PluginFixture::call(const std::string& command, const std::string& netns, const Json& conf,

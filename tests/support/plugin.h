@@ -48,6 +48,9 @@ std::ostream& operator<<(std::ostream& out, const CniOutcome& outcome);
 CniOutcome run_plugin(const std::string& program, const CniCall& call,
                       const std::filesystem::path& node_json);
 
+// `more` over `config`, key by key; null removes a key.
+Json overlaid(Json config, const Json& more);
+
 // Fixture with the calls of one attachment spelled out. `plugin()` is the type under test.
 class PluginFixture : public HostFixture {
  protected:

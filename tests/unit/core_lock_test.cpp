@@ -21,8 +21,35 @@ class LockTest : public ::testing::Test {
  protected:
   fs::path locks() const { return directory_.path() / "locks"; }
   fs::path counter() const { return directory_.path() / "counter"; }
+  // Processes that add to a number in a file under a lock lose none.
+  void expect_exclusion(int processes, int rounds, bool retire) {
+    test::spit(counter(), "0");
+    std::vector<pid_t> children;
+    for (int i = 0; i < processes; i++) {
+      const pid_t pid = ::fork();
+      if (pid == 0) {
+        for (int round = 0; round < rounds; round++) count(retire);
+        ::_exit(0);
+      }
+      children.push_back(pid);
+    }
+    for (const pid_t pid : children) {
+      int status = -1;
+      ::waitpid(pid, &status, 0);
+      EXPECT_EQ(status, 0);
+    }
+    EXPECT_EQ(test::slurp(counter()), std::to_string(processes * rounds));
+  }
 
  private:
+  void count(bool retire) const {
+    const auto lock = ObjectLock::acquire(locks(), "counter", "x");
+    if (!lock) ::_exit(1);
+    const int value = std::stoi(test::slurp(counter()));
+    std::this_thread::yield();
+    test::spit(counter(), std::to_string(value + 1));
+    if (retire) lock->retire();
+  }
   test::TemporaryDirectory directory_;
 };
 
@@ -53,30 +80,7 @@ TEST_F(LockTest, DifferentObjectsDoNotWaitForEachOther) {
 }
 
 TEST_F(LockTest, ProcessesExcludeEachOther) {
-  constexpr int kProcesses = 8;
-  constexpr int kRounds = 50;
-  test::spit(counter(), "0");
-  std::vector<pid_t> children;
-  for (int i = 0; i < kProcesses; i++) {
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-      for (int round = 0; round < kRounds; round++) {
-        const auto lock = ObjectLock::acquire(locks(), "counter", "x");
-        if (!lock) ::_exit(1);
-        const int value = std::stoi(test::slurp(counter()));
-        std::this_thread::yield();
-        test::spit(counter(), std::to_string(value + 1));
-      }
-      ::_exit(0);
-    }
-    children.push_back(pid);
-  }
-  for (const pid_t pid : children) {
-    int status = 0;
-    ::waitpid(pid, &status, 0);
-    EXPECT_EQ(status, 0);
-  }
-  EXPECT_EQ(test::slurp(counter()), std::to_string(kProcesses * kRounds));
+  expect_exclusion(8, 50, false);
 }
 
 TEST_F(LockTest, DeathOfTheHolderFreesTheLock) {
@@ -142,29 +146,7 @@ TEST_F(LockTest, RetiredLockLeavesNoFileAndAWaiterGetsANewOne) {
 }
 
 TEST_F(LockTest, ProcessesThatRetireTheirLockExcludeEachOther) {
-  constexpr int kProcesses = 6;
-  constexpr int kRounds = 100;
-  test::spit(counter(), "0");
-  std::vector<pid_t> children;
-  for (int i = 0; i < kProcesses; i++) {
-    const pid_t pid = ::fork();
-    if (pid == 0) {
-      for (int round = 0; round < kRounds; round++) {
-        const auto lock = ObjectLock::acquire(locks(), "counter", "x");
-        if (!lock) ::_exit(1);
-        test::spit(counter(), std::to_string(std::stoi(test::slurp(counter())) + 1));
-        lock->retire();
-      }
-      ::_exit(0);
-    }
-    children.push_back(pid);
-  }
-  for (const pid_t child : children) {
-    int status = -1;
-    ::waitpid(child, &status, 0);
-    EXPECT_EQ(status, 0);
-  }
-  EXPECT_EQ(test::slurp(counter()), std::to_string(kProcesses * kRounds));
+  expect_exclusion(6, 100, true);
 }
 
 TEST_F(LockTest, SomethingElseInThePlaceOfTheDirectoryIsAnError) {

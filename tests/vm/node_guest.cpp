@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "cli/lab/guest_network.h"
+#include "tests/support/plugin.h"
 
 namespace vmlane::test {
 namespace {
@@ -122,16 +123,9 @@ Json NodeGuest::host_local(const std::string& subnet) {
 }
 
 Json NodeGuest::config(const Json& more) {
-  Json conf = {
-      {"cniVersion", "1.1.0"}, {"name", "blue"}, {"bridge", "br1"}, {"ipam", host_local("192.0.2.0/24")}};
-  for (const auto& [key, value] : more.items()) {
-    if (value.is_null()) {
-      conf.erase(key);
-    } else {
-      conf[key] = value;
-    }
-  }
-  return conf;
+  return overlaid(
+      {{"cniVersion", "1.1.0"}, {"name", "blue"}, {"bridge", "br1"}, {"ipam", host_local("192.0.2.0/24")}},
+      more);
 }
 
 GuestOutcome NodeGuest::call(const std::string& command, const std::string& pod, const Json& conf,
