@@ -3,7 +3,6 @@
 
 #include <memory>
 #include <optional>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -31,8 +30,6 @@ class Kernel {
   virtual Result<SelinuxMode> selinux_mode() = 0;
   virtual Result<> create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
                                        const std::string& context) = 0;
-  virtual Result<> announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
-                                      std::span<const IpAddress> addresses) = 0;
   // Code::kNotAvailable with the fix when the node has no tun device.
   virtual Result<> tun_available() = 0;
   virtual Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) = 0;

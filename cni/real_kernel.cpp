@@ -5,7 +5,6 @@
 
 #include "ebpf/mac_guard.h"
 #include "ebpf/splice.h"
-#include "netlink/announce.h"
 
 namespace vmlane::cni {
 
@@ -32,11 +31,6 @@ Result<SelinuxMode> RealKernel::selinux_mode() {
 Result<> RealKernel::create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
                                          const std::string& context) {
   return cni::create_labelled_tap(Selinux(), where, spec, context);
-}
-
-Result<> RealKernel::announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
-                                        std::span<const IpAddress> addresses) {
-  return netlink::announce_addresses(where, index, mac, addresses);
 }
 
 Result<> RealKernel::tun_available() {

@@ -15,8 +15,6 @@ class RealKernel final : public Kernel {
   Result<SelinuxMode> selinux_mode() override;
   Result<> create_labelled_tap(const netlink::Namespace& where, const netlink::TapSpec& spec,
                                const std::string& context) override;
-  Result<> announce_addresses(const netlink::Namespace& where, int index, const MacAddress& mac,
-                              std::span<const IpAddress> addresses) override;
   Result<> tun_available() override;
   Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) override;
   Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) override;

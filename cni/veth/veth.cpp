@@ -3,9 +3,9 @@
 
 #include <chrono>
 #include <thread>
-#include <vector>
 
 #include "cni/pod_link.h"
+#include "cni/sysctl.h"
 
 namespace vmlane::cni {
 namespace {
@@ -30,16 +30,28 @@ void await_path(const Attachment& attachment) {
   if (port && *port) await_forwarding(**host, (*port)->index);
 }
 
+// Has the kernel send an ARP announcement (RFC 5227, 3) and an unsolicited neighbour advertisement (RFC 4861,
+// 7.2.6) for each address, now and whenever the link comes up again. It does so when the MAC is set, to
+// whatever value. A packet socket of ours could send the same, but closing one takes the kernel some ten
+// milliseconds, during which the ADD would not end.
+Result<> make_kernel_announce(const Attachment& attachment, netlink::Netlink& pod_links,
+                              const netlink::Link& pod_link) {
+  const auto set = [&](const char* family, const char* key) {
+    return set_link_sysctl(attachment.node, attachment.pod, {family, pod_link.name, key, "1"});
+  };
+  VMLANE_TRY(set("ipv4", "arp_notify"));
+  VMLANE_TRY(set("ipv6", "ndisc_notify"));
+  return pod_links.change_link(pod_link.index, {.mac = pod_link.mac});
+}
+
 // Neighbours may still have the addresses with an earlier pod's MAC. They would notice in time, so an
 // announcement that cannot be made is no reason to fail the ADD.
-void announce(const Attachment& attachment, const netlink::Link& pod_link, const CniResult& result) {
+void announce(const Attachment& attachment, netlink::Netlink& pod_links, const netlink::Link& pod_link,
+              const CniResult& result) {
   if (result.ips.empty()) return;
-  const Node& node = attachment.node;
   await_path(attachment);
-  std::vector<IpAddress> addresses;
-  for (const ResultIp& ip : result.ips) addresses.push_back(ip.address.address);
-  const auto told = node.kernel.announce_addresses(attachment.pod, pod_link.index, pod_link.mac, addresses);
-  if (!told) node.log.warning("addresses are not announced", {{"error", told.error().text()}});
+  const auto told = make_kernel_announce(attachment, pod_links, pod_link);
+  if (!told) attachment.node.log.warning("addresses are not announced", {{"error", told.error().text()}});
 }
 
 }  // namespace
@@ -54,7 +66,7 @@ Result<> VethLane::wire_pod(Attachment& attachment, netlink::Netlink& pod_links,
   const DuplicateDetection detection{.on = config().duplicate_detection,
                                      .await_path = [&attachment] { await_path(attachment); }};
   VMLANE_TRY(configure_pod_link(attachment, pod_links, pod_link, result, detection));
-  announce(attachment, pod_link, result);
+  announce(attachment, pod_links, pod_link, result);
   return {};
 }
 

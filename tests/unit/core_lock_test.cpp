@@ -87,7 +87,7 @@ TEST_F(LockTest, DeathOfTheHolderFreesTheLock) {
   const pid_t pid = ::fork();
   if (pid == 0) {
     const auto lock = ObjectLock::acquire(locks(), "bridge", "br1");
-    test::spit(counter(), "held");
+    test::spit(counter(), lock ? "held" : "refused");
     for (;;) ::pause();
   }
   ASSERT_TRUE(test::eventually([&] { return test::slurp(counter()) == "held"; }));
