@@ -5,11 +5,11 @@
 
 #include "cli/app.h"
 #include "cli/attachments.h"
-#include "cli/lab/lab.h"
 #include "cli/lab_options.h"
 #include "cni/leftovers.h"
 #include "cni/real_kernel.h"
 #include "core/boot_id.h"
+#include "lab/lab.h"
 
 namespace vmlane::cli {
 namespace {

@@ -5,10 +5,10 @@
 
 #include "cli/app.h"
 #include "cli/interrupt.h"
-#include "cli/lab/console.h"
-#include "cli/lab/exec.h"
-#include "cli/lab/lab.h"
 #include "cli/lab_options.h"
+#include "lab/console.h"
+#include "lab/exec.h"
+#include "lab/lab.h"
 
 namespace vmlane::cli {
 namespace {

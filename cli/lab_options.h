@@ -3,7 +3,7 @@
 
 #include <string>
 
-#include "cli/lab/state.h"
+#include "lab/state.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): the library's name
 class App;

@@ -11,6 +11,9 @@
 
 #include "core/error.h"
 
+// Compiled once, in json.cpp, instead of in each file that uses it.
+extern template class nlohmann::basic_json<>;
+
 namespace vmlane {
 
 using Json = nlohmann::json;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include "cli/lab/command_response.h"
-#include "cli/lab/guest_channel.h"
+#include "lab/command_response.h"
+#include "lab/guest_channel.h"
 
 namespace vmlane::lab {
 namespace {

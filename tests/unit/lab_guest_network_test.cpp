@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include "cli/lab/guest_network.h"
+#include "lab/guest_network.h"
 
 namespace vmlane::lab {
 namespace {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include "cli/lab/plan.h"
+#include "lab/plan.h"
 
 namespace vmlane::lab {
 namespace {

@@ -3,7 +3,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cli/lab/process.h"
+#include "lab/process.h"
 #include "tests/support/host.h"
 
 namespace vmlane::lab {

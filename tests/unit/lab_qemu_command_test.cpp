@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "cli/lab/qemu_command.h"
+#include "lab/qemu_command.h"
 
 namespace vmlane::lab {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "cli/lab/guest_channel.h"
-#include "cli/lab/qemu.h"
+#include "lab/guest_channel.h"
+#include "lab/qemu.h"
 
 namespace vmlane::test {
 

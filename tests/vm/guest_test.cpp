@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/vm/guest.h"
 
-#include "cli/lab/guest_network.h"
 #include "core/hash.h"
+#include "lab/guest_network.h"
 #include "netlink/netlink.h"
 #include "tests/support/host.h"
 

@@ -3,7 +3,7 @@
 
 #include <sstream>
 
-#include "cli/lab/guest_network.h"
+#include "lab/guest_network.h"
 #include "tests/support/plugin.h"
 
 namespace vmlane::test {

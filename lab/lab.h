@@ -7,14 +7,14 @@
 #include <string>
 #include <vector>
 
-#include "cli/lab/plan.h"
-#include "cli/lab/progress.h"
-#include "cli/lab/qemu.h"
-#include "cli/lab/state.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "core/node_config.h"
 #include "core/record.h"
+#include "lab/plan.h"
+#include "lab/progress.h"
+#include "lab/qemu.h"
+#include "lab/state.h"
 
 // The lab: pods and VMs on one machine without a cluster. It stands in for kubelet, container runtime and
 // KubeVirt: a network namespace for the node and one for each pod, the real plugins called through

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/state.h"
+#include "lab/state.h"
 
 #include <fcntl.h>
 #include <sys/file.h>

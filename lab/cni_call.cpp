@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/cni_call.h"
+#include "lab/cni_call.h"
 
-#include "cli/lab/namespaces.h"
 #include "core/exec.h"
+#include "lab/namespaces.h"
 #include "netlink/namespace.h"
 
 namespace vmlane::lab {

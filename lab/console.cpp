@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/console.h"
+#include "lab/console.h"
 
 #include <poll.h>
 #include <sys/socket.h>
@@ -9,10 +9,10 @@
 #include <array>
 #include <cerrno>
 
-#include "cli/lab/guest_channel.h"
-#include "cli/lab/lab.h"
-#include "cli/lab/qemu_command.h"
 #include "core/lock.h"
+#include "lab/guest_channel.h"
+#include "lab/lab.h"
+#include "lab/qemu_command.h"
 
 namespace vmlane::lab {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/privileges.h"
+#include "lab/privileges.h"
 
 #include <grp.h>
 #include <linux/capability.h>

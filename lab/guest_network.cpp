@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/guest_network.h"
+#include "lab/guest_network.h"
 
 namespace vmlane::lab {
 namespace {

@@ -9,9 +9,9 @@
 #include <string>
 #include <vector>
 
-#include "cli/lab/process.h"
-#include "cli/lab/qemu_command.h"
 #include "core/error.h"
+#include "lab/process.h"
+#include "lab/qemu_command.h"
 
 namespace vmlane::lab {
 

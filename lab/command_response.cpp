@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/command_response.h"
+#include "lab/command_response.h"
 
 #include <algorithm>
 #include <utility>

@@ -4,8 +4,8 @@
 #include <filesystem>
 #include <vector>
 
-#include "cli/lab/process.h"
 #include "core/error.h"
+#include "lab/process.h"
 
 // Network namespaces of a lab, kept alive by a bind mount like those of iproute2 but in the lab's own
 // directory.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/progress.h"
+#include "lab/progress.h"
 
 #include <iomanip>
 #include <sstream>

@@ -5,10 +5,10 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/lab/command_response.h"
-#include "cli/lab/progress.h"
-#include "cli/lab/state.h"
 #include "core/error.h"
+#include "lab/command_response.h"
+#include "lab/progress.h"
+#include "lab/state.h"
 
 namespace vmlane::lab {
 

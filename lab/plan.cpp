@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/plan.h"
+#include "lab/plan.h"
 
 #include <set>
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/qemu_command.h"
+#include "lab/qemu_command.h"
 
 #include <initializer_list>
 

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "cli/lab/command_response.h"
-#include "cli/lab/process.h"
 #include "core/error.h"
 #include "core/files.h"
+#include "lab/command_response.h"
+#include "lab/process.h"
 
 namespace vmlane::lab {
 

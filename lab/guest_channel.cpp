@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/guest_channel.h"
+#include "lab/guest_channel.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -13,7 +13,7 @@
 #include <charconv>
 #include <cstdint>
 
-#include "cli/lab/qemu_command.h"
+#include "lab/qemu_command.h"
 
 namespace vmlane::lab {
 namespace {

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/down.h"
+#include "lab/down.h"
 
-#include "cli/lab/cni_call.h"
-#include "cli/lab/lab.h"
-#include "cli/lab/namespaces.h"
-#include "cli/lab/privileges.h"
 #include "core/boot_id.h"
+#include "lab/cni_call.h"
+#include "lab/lab.h"
+#include "lab/namespaces.h"
+#include "lab/privileges.h"
 
 namespace vmlane::lab {
 namespace {

@@ -7,17 +7,17 @@
 #include <cerrno>
 #include <sstream>
 
-#include "cli/lab/cni_call.h"
-#include "cli/lab/down.h"
-#include "cli/lab/guest_channel.h"
-#include "cli/lab/guest_network.h"
-#include "cli/lab/lab.h"
-#include "cli/lab/namespaces.h"
-#include "cli/lab/privileges.h"
 #include "core/boot_id.h"
 #include "core/exec.h"
 #include "core/hash.h"
 #include "core/names.h"
+#include "lab/cni_call.h"
+#include "lab/down.h"
+#include "lab/guest_channel.h"
+#include "lab/guest_network.h"
+#include "lab/lab.h"
+#include "lab/namespaces.h"
+#include "lab/privileges.h"
 #include "multus-adapter/kubevirt.h"
 #include "netlink/netlink.h"
 

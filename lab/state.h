@@ -7,10 +7,10 @@
 #include <string_view>
 #include <vector>
 
-#include "cli/lab/process.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "lab/process.h"
 
 namespace vmlane::lab {
 

@@ -3,8 +3,8 @@
 
 #include <string_view>
 
-#include "cli/lab/state.h"
 #include "core/error.h"
+#include "lab/state.h"
 
 namespace vmlane::lab {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/namespaces.h"
+#include "lab/namespaces.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>

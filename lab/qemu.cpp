@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/qemu.h"
+#include "lab/qemu.h"
 
 #include <fcntl.h>
 #include <linux/if.h>
@@ -11,8 +11,8 @@
 
 #include <cerrno>
 
-#include "cli/lab/privileges.h"
 #include "core/files.h"
+#include "lab/privileges.h"
 #include "netlink/namespace.h"
 
 namespace vmlane::lab {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/process.h"
+#include "lab/process.h"
 
 #include <fcntl.h>
 #include <signal.h>

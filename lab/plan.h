@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "cli/lab/state.h"
 #include "core/error.h"
+#include "lab/state.h"
 #include "multus-adapter/objects.h"
 
 namespace vmlane::lab {

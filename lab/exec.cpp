@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/lab/exec.h"
+#include "lab/exec.h"
 
 #include <poll.h>
 #include <signal.h>
@@ -10,10 +10,10 @@
 #include <cerrno>
 #include <iostream>
 
-#include "cli/lab/guest_channel.h"
-#include "cli/lab/lab.h"
-#include "cli/lab/namespaces.h"
 #include "core/lock.h"
+#include "lab/guest_channel.h"
+#include "lab/lab.h"
+#include "lab/namespaces.h"
 
 namespace vmlane::lab {
 namespace {

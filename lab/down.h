@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include "cli/lab/progress.h"
-#include "cli/lab/state.h"
 #include "core/error.h"
+#include "lab/progress.h"
+#include "lab/state.h"
 
 namespace vmlane::lab {
 
