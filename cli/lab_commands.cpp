@@ -4,7 +4,7 @@
 #include <ostream>
 
 #include "cli/app.h"
-#include "cli/interrupt.h"
+#include "lab/interrupt.h"
 #include "cli/lab_options.h"
 #include "lab/console.h"
 #include "lab/exec.h"
@@ -83,8 +83,8 @@ int up(const LabArguments& arguments, const Context& context) {
       arguments.guest_dir.empty() ? default_guest_dir(context) : fs::path(arguments.guest_dir);
   options.ready_limit = std::chrono::seconds(arguments.ready_seconds);
   const lab::Progress progress(context.err());
-  const Interrupt interrupt;
-  const auto started = lab::lab_up(options, progress, [] { return Interrupt::requested(); });
+  const lab::Interrupt interrupt;
+  const auto started = lab::lab_up(options, progress, [] { return lab::Interrupt::requested(); });
   return started ? print_rows(options.paths, context) : context.failed(started.error());
 }
 
@@ -97,9 +97,9 @@ int exec(const LabArguments& arguments, const Context& context) {
     context.err() << "vmlanectl lab exec: say NAME -- COMMAND..., or --host -- COMMAND..." << std::endl;
     return kUsage;
   }
-  const Interrupt interrupt;
+  const lab::Interrupt interrupt;
   lab::ExecRequest request{.command = context.command, .limit = arguments.limit, .interrupted = [] {
-                             return Interrupt::requested();
+                             return lab::Interrupt::requested();
                            }};
   request.output = [&context](std::string_view bytes) { context.out() << bytes << std::flush; };
   request.error = [&context](std::string_view bytes) { context.err() << bytes << std::flush; };

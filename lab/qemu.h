@@ -41,8 +41,8 @@ struct QemuPlace {
 
 // Starts QEMU as libvirt does for KubeVirt: an unprivileged process without capabilities in the pod's
 // namespace. The taps are attached after privileges are dropped, so that it is their owner setting that lets
-// it in. `taps` are in the order of spec.nics. `record` as for start_daemon. Errors name tap, file or
-// program.
+// it in. `taps` are those of the NICs on taps, in the order of spec.nics. `record` as for start_daemon.
+// Errors name tap, file or program.
 Result<ProcessRef> start_qemu(const QemuSpec& spec, const std::vector<TapPort>& taps, const QemuPlace& place,
                               const std::function<Result<>(const ProcessRef&)>& record);
 

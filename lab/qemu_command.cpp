@@ -19,6 +19,26 @@ std::string tap_descriptors(int first, unsigned queues) {
   return text;
 }
 
+std::string user_network(const UserNetwork& network) {
+  const std::string guest = network.guest.address.to_string();
+  std::string text = ",ipv6=off,net=" + network.guest.network().to_string();
+  const auto forward = [&](const char* protocol, std::uint16_t port) {
+    text += std::string(",hostfwd=") + protocol + "::" + std::to_string(port) + "-" + guest + ":" +
+            std::to_string(port);
+  };
+  for (const std::uint16_t port : network.udp_ports) forward("udp", port);
+  for (const std::uint16_t port : network.tcp_ports) forward("tcp", port);
+  return text;
+}
+
+// The value of -netdev. A tap's queues have the descriptors from `fd` on.
+std::string netdev(const QemuNic& nic, const std::string& id, int fd) {
+  if (const auto* user = std::get_if<UserNetwork>(&nic.backend)) return "user,id=" + id + user_network(*user);
+  if (const auto* socket = std::get_if<FrameSocket>(&nic.backend))
+    return "stream,id=" + id + ",server=off,addr.type=unix,addr.path=" + socket->path;
+  return "tap,id=" + id + "," + tap_descriptors(fd, nic.queues) + ",vhost=off";
+}
+
 std::string nic_device(const QemuNic& nic, const std::string& id) {
   std::string text = "virtio-net-pci,netdev=" + id + ",mac=" + nic.mac.to_string() + ",romfile=";
   if (nic.mtu) text += ",host_mtu=" + std::to_string(*nic.mtu);
@@ -57,9 +77,8 @@ std::vector<std::string> qemu_command(const QemuSpec& spec) {
   int fd = QemuDescriptors::kFirstTap;
   for (std::size_t i = 0; i < spec.nics.size(); i++) {
     const std::string id = "net" + std::to_string(i);
-    add({"-netdev", "tap,id=" + id + "," + tap_descriptors(fd, spec.nics[i].queues) + ",vhost=off"});
-    add({"-device", nic_device(spec.nics[i], id)});
-    fd += static_cast<int>(spec.nics[i].queues);
+    add({"-netdev", netdev(spec.nics[i], id, fd), "-device", nic_device(spec.nics[i], id)});
+    if (spec.nics[i].on_tap()) fd += static_cast<int>(spec.nics[i].queues);
   }
   return command;
 }

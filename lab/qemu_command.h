@@ -4,17 +4,35 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "core/address.h"
 
 namespace vmlane::lab {
 
-// A virtio NIC on a tap.
+// QEMU's own user-mode network: the guest is behind a NAT in QEMU, reached by these UDP and TCP ports of the
+// network namespace that QEMU runs in. IPv4 only.
+struct UserNetwork {
+  IpPrefix guest;  // the guest's address with the length of its subnet
+  std::vector<std::uint16_t> udp_ports;
+  std::vector<std::uint16_t> tcp_ports;
+};
+
+// A unix socket on which another process gives and takes frames, as passt does; a path that QEMU reaches.
+struct FrameSocket {
+  std::string path;
+};
+
+// A virtio NIC.
 struct QemuNic {
   MacAddress mac;
   std::optional<std::uint32_t> mtu;  // told to the guest by the device (host_mtu)
   unsigned queues = 1;               // descriptors of the tap; more than 1: multi-queue
+  // What is behind it instead of a tap.
+  std::variant<std::monostate, UserNetwork, FrameSocket> backend = {};
+
+  bool on_tap() const { return std::holds_alternative<std::monostate>(backend); }
 };
 
 struct QemuSpec {

@@ -10,10 +10,10 @@
 
 namespace vmlane::perf {
 
-// Counts of durations in nanoseconds, in buckets no wider than 1/128 of their value (HdrHistogram's layout: linear
-// within each power of two), from 1 ns to about 68 s; longer ones count as the longest. Histograms of one kind
-// can be merged, percentiles cannot be averaged: whoever needs a percentile of several runs merges first.
-// Recording takes a few nanoseconds and no memory.
+// Counts of durations in nanoseconds, in buckets no wider than 1/128 of their value (HdrHistogram's layout:
+// linear within each power of two), from 1 ns to about 68 s; longer ones count as the longest. Histograms of
+// one kind can be merged, percentiles cannot be averaged: whoever needs a percentile of several runs merges
+// first. Recording takes a few nanoseconds and no memory.
 class Histogram {
  public:
   Histogram();
@@ -24,11 +24,12 @@ class Histogram {
   std::uint64_t count() const { return count_; }
   std::uint64_t max() const { return max_; }
   std::uint64_t sum() const { return sum_; }
-  // The lowest value that `fraction` (0 to 1) of all samples do not exceed, as the upper end of its bucket and
-  // never above max(); 0 of an empty histogram.
+  // The lowest value that `fraction` (0 to 1) of all samples do not exceed, as the upper end of its bucket
+  // and never above max(); 0 of an empty histogram.
   std::uint64_t percentile(double fraction) const;
 
-  // {"counts": [[value, count], ...], "max": ns, "sum": ns} with the non-empty buckets by their highest value.
+  // {"counts": [[value, count], ...], "max": ns, "sum": ns} with the non-empty buckets by their highest
+  // value.
   Json to_json() const;
   // Code::kDecode naming the key.
   static Result<Histogram> from_json(const Json& json);

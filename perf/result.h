@@ -23,7 +23,7 @@ inline constexpr const char* kYardstick = "container";
 
 // One way of asking for round trips.
 struct RttKind {
-  std::string protocol;  // "udp" or "tcp"
+  std::string protocol;      // "udp" or "tcp"
   std::uint32_t bytes = 64;  // of payload, each way
   double rate = 0;           // requests a second on a schedule (open loop); 0: the next when one has returned
 
@@ -50,17 +50,17 @@ struct Series {
 };
 
 struct ProcessCpu {
-  std::string name;              // "client", "guest", "qemu", "passt" ...
-  double ns_per_packet = 0;      // CPU time while packets flow, a packet being one way of a round trip
-  double idle_percent = 0;       // of one CPU while none flow
+  std::string name;          // "client", "guest", "qemu", "passt" ...
+  double ns_per_packet = 0;  // CPU time while packets flow, a packet being one way of a round trip
+  double idle_percent = 0;   // of one CPU while none flow
 };
 
 struct LaneResult {
   std::string name;
-  std::string guest;   // "container", "native" or "qemu"
-  std::string status;  // "ok", "skipped", "failed" or "partial" (interrupted)
-  std::string reason;  // of all but "ok"
-  std::vector<RttCell> rtt;  // the first is the headline
+  std::string guest;                     // "container", "native" or "qemu"
+  std::string status;                    // "ok", "skipped", "failed" or "partial" (interrupted)
+  std::string reason;                    // of all but "ok"
+  std::vector<RttCell> rtt;              // the first is the headline
   std::map<std::string, Series> series;  // by key; see kSeries
   std::vector<ProcessCpu> processes;
 };
@@ -87,17 +87,17 @@ struct Noise {
   std::string verdict;               // "quiet", "noisy" or "unusable"
   std::vector<std::string> reasons;  // why not "quiet"
   double steal_percent = 0;
-  double floor_p50_us = 0;         // UDP round trip over loopback, measured in every round
-  double floor_spread_percent = 0; // median absolute deviation of it, of its median
+  double floor_p50_us = 0;          // UDP round trip over loopback, measured in every round
+  double floor_spread_percent = 0;  // median absolute deviation of it, of its median
   std::uint64_t discarded_blocks = 0;
   std::uint64_t blocks = 0;
 };
 
 struct RunResult {
-  std::string started;   // UTC, ISO 8601
+  std::string started;  // UTC, ISO 8601
   double seconds = 0;
-  std::string status;    // "complete" or "partial"
-  std::string reason;    // of "partial"
+  std::string status;                           // "complete" or "partial"
+  std::string reason;                           // of "partial"
   std::map<std::string, std::string> machine;   // cpu, cpus, kernel, governor, qemu ... as text
   std::map<std::string, std::string> settings;  // what the run was asked for
   Noise noise;

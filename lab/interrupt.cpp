@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/interrupt.h"
+#include "lab/interrupt.h"
 
 #include <signal.h>
 
 #include <array>
 
-namespace vmlane::cli {
+namespace vmlane::lab {
 namespace {
 
 constexpr std::array kSignals = {SIGINT, SIGTERM, SIGHUP};
@@ -33,4 +33,4 @@ bool Interrupt::requested() {
   return interrupted != 0;
 }
 
-}  // namespace vmlane::cli
+}  // namespace vmlane::lab

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-namespace vmlane::cli {
+namespace vmlane::lab {
 
 // While one lives, SIGINT, SIGTERM and SIGHUP are remembered instead of ending the process, so that a command
 // can clean up. Not nested.
@@ -15,4 +15,4 @@ class Interrupt {
   static bool requested();
 };
 
-}  // namespace vmlane::cli
+}  // namespace vmlane::lab

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "lab/qemu_command.h"
+#include "perf/lane.h"
+
+namespace vmlane::perf {
+
+// How a real VM's NIC is connected.
+struct QemuGuestNic {
+  MacAddress mac;
+  std::optional<std::uint32_t> mtu;
+  IpPrefix address;  // the guest's own
+  std::string tap;   // in the pod; empty: by `backend`
+  decltype(lab::QemuNic::backend) backend = {};
+};
+
+// The NIC that a CNI result describes, on a tap of the pod.
+Result<QemuGuestNic> nic_on_tap(const std::string& tap, const Attached& attached);
+
+// Boots a VM in the pod, runs the responder in it and adds its process to the path. Returns when the
+// responder has been started.
+Result<> start_qemu_guest(Site& site, const std::string& pod, const QemuGuestNic& nic,
+                          const LaneOptions& options, Path& path);
+
+}  // namespace vmlane::perf
