@@ -403,6 +403,18 @@ Result<double> Client::tcp_connections(Nanoseconds duration) const {
   return static_cast<double>(count) * 1e9 / static_cast<double>(now_ns() - start);
 }
 
+Result<Client::Flood> Client::udp_flood(std::uint32_t bytes, Nanoseconds duration) const {
+  VMLANE_ASSIGN(const Fd socket, connected(where_, target_, SOCK_DGRAM, kUdpPort));
+  std::vector<std::uint8_t> datagram(std::max(bytes, kMinBytes));
+  const std::uint32_t stream = new_stream();
+  const std::uint64_t before = read_clock_ns(CLOCK_THREAD_CPUTIME_ID);
+  offer(socket.get(), datagram, stream, 0, duration);
+  const std::uint64_t spent = read_clock_ns(CLOCK_THREAD_CPUTIME_ID) - before;
+  const auto arrived = query(socket.get(), stream);
+  if (!arrived) return silent(target_);
+  return Flood{*arrived, spent};
+}
+
 Result<double> Client::udp_zero_loss(std::uint32_t bytes, Nanoseconds trial) const {
   VMLANE_ASSIGN(const Fd socket, connected(where_, target_, SOCK_DGRAM, kUdpPort));
   std::vector<std::uint8_t> datagram(std::max(bytes, kMinBytes));

@@ -63,6 +63,13 @@ class Client {
   Result<double> tcp_stream(Nanoseconds duration) const;
   // Connections a second, each opened, used for one byte both ways and closed.
   Result<double> tcp_connections(Nanoseconds duration) const;
+  // Sends datagrams one way as fast as it goes, which nothing answers; how many arrived, and the CPU time of
+  // the calling thread.
+  struct Flood {
+    std::uint64_t arrived = 0;
+    std::uint64_t client_cpu_ns = 0;
+  };
+  Result<Flood> udp_flood(std::uint32_t bytes, Nanoseconds duration) const;
   // The highest rate in datagrams a second of which not one is lost, searched by halving (RFC 2544, 26.1)
   // with trials of this length; 0 when even the lowest rate that is tried loses some.
   Result<double> udp_zero_loss(std::uint32_t bytes, Nanoseconds trial) const;

@@ -73,7 +73,8 @@ struct SeriesInfo {
   bool higher_is_better;
 };
 inline constexpr SeriesInfo kSeries[] = {
-    {"cpu_ns_per_packet", "CPU per packet", "ns", false},
+    {"cpu_ns_per_packet", "CPU per packet, one at a time", "ns", false},
+    {"cpu_ns_per_packet_loaded", "CPU per packet, in a flood", "ns", false},
     {"idle_cpu_percent", "CPU while idle", "% of a CPU", false},
     {"tcp_stream_gbps", "TCP stream", "Gbit/s", true},
     {"udp_zero_loss_pps", "UDP without loss", "packets/s", true},

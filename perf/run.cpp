@@ -177,11 +177,14 @@ class Runner {
   Result<> measure_path(Entry& entry, const Path& path, unsigned epoch);
   Result<> pair(Entry* entry, const Path* path, std::size_t kind, unsigned epoch);
   Result<Path> set_up(Entry& entry, const std::string& pod, unsigned epoch);
+  using CpuTimes = std::map<std::string, std::uint64_t>;
+  CpuTimes cpu_times(const Path& path) const;
   Result<Measured> block(const Path& path, const RttKind& kind);
+  Result<double> loaded_cpu(const Path& path);
   Result<double> floor();
   Result<> series(Entry& entry, const Path& path, unsigned epoch);
   Result<> one_series(Entry& entry, const Path& path, unsigned epoch, const char* key,
-                      const std::function<Result<double>(const Client&)>& measure);
+                      const std::function<Result<double>(const Path&)>& measure);
   void note(Entry& entry, const char* key, unsigned epoch, double value, std::optional<double> ratio);
   void idle(Entry& entry, const Path& path, unsigned epoch);
   Result<> remove_pod(Entry& entry, const std::string& pod, unsigned epoch);
@@ -263,16 +266,19 @@ Result<double> Runner::floor() {
   return microseconds(block, 0.5);
 }
 
-// CPU time of all that works on a round trip: a way is a packet, so a round trip is two.
+// CPU time so far of all but the client that works on a path's packets.
+Runner::CpuTimes Runner::cpu_times(const Path& path) const {
+  CpuTimes times;
+  for (const auto& [name, process] : path.processes) times[name] += process_cpu_ns(process.pid);
+  for (const pid_t thread : softirq_threads_) times["ksoftirqd"] += process_cpu_ns(thread);
+  return times;
+}
+
+// A way is a packet, so a round trip is two.
 Result<Measured> Runner::block(const Path& path, const RttKind& kind) {
-  std::map<std::string, std::uint64_t> before;
-  const auto sum_of = [&](std::map<std::string, std::uint64_t>& sums) {
-    for (const auto& [name, process] : path.processes) sums[name] += process_cpu_ns(process.pid);
-    for (const pid_t thread : softirq_threads_) sums["ksoftirqd"] += process_cpu_ns(thread);
-  };
   const Client asking = client(path);
   Measured measured;
-  sum_of(before);
+  CpuTimes before = cpu_times(path);
   Result<Block> block = fail(Code::kInternal, "not measured");
   const bool tcp = kind.protocol == "tcp";
   if (kind.rate > 0)
@@ -282,8 +288,7 @@ Result<Measured> Runner::block(const Path& path, const RttKind& kind) {
     block = tcp ? asking.tcp_closed(kind.bytes, block_) : asking.udp_closed(kind.bytes, block_);
   if (!block) return fail(block.error());
   measured.block = std::move(*block);
-  std::map<std::string, std::uint64_t> after;
-  sum_of(after);
+  const CpuTimes after = cpu_times(path);
   const auto packets = static_cast<double>(2 * measured.block.histogram.count());
   if (packets == 0)
     return fail(Code::kTryAgain, path.address.to_string() + " answered none of a block's requests");
@@ -313,13 +318,24 @@ Result<> Runner::pair(Entry* entry, const Path* path, std::size_t kind, unsigned
   return {};
 }
 
+// Nanoseconds of CPU for each datagram that arrives when they follow each other without a pause, so that what
+// each costs is seen without the sleeping and waking in between.
+Result<double> Runner::loaded_cpu(const Path& path) {
+  CpuTimes before = cpu_times(path);
+  VMLANE_ASSIGN(const Client::Flood flood, client(path).udp_flood(kSmall, block_));
+  if (flood.arrived == 0) return fail(Code::kTryAgain, path.address.to_string() + " got none of a flood");
+  double sum = static_cast<double>(flood.client_cpu_ns);
+  for (const auto& [name, spent] : cpu_times(path)) sum += static_cast<double>(spent - before[name]);
+  return sum / static_cast<double>(flood.arrived);
+}
+
 Result<> Runner::one_series(Entry& entry, const Path& path, unsigned epoch, const char* key,
-                            const std::function<Result<double>(const Client&)>& measure) {
+                            const std::function<Result<double>(const Path&)>& measure) {
   VMLANE_TRY(go_on());
-  VMLANE_ASSIGN(const double reference, measure(client(yardstick_path_)));
+  VMLANE_ASSIGN(const double reference, measure(yardstick_path_));
   std::optional<double> value;
   if (&entry != &yardstick()) {
-    VMLANE_ASSIGN(value, measure(client(path)));
+    VMLANE_ASSIGN(value, measure(path));
   }
   VMLANE_TRY(go_on());
   note(yardstick(), key, epoch, reference, std::nullopt);
@@ -329,14 +345,17 @@ Result<> Runner::one_series(Entry& entry, const Path& path, unsigned epoch, cons
 }
 
 Result<> Runner::series(Entry& entry, const Path& path, unsigned epoch) {
-  VMLANE_TRY(one_series(entry, path, epoch, "udp_zero_loss_pps", [this](const Client& client) {
-    return client.udp_zero_loss(kSmall, std::min<Nanoseconds>(block_, std::chrono::milliseconds(300)));
+  for (unsigned round = 0; round < options_.rounds; round++)
+    VMLANE_TRY(one_series(entry, path, epoch, "cpu_ns_per_packet_loaded",
+                          [this](const Path& of) { return loaded_cpu(of); }));
+  VMLANE_TRY(one_series(entry, path, epoch, "udp_zero_loss_pps", [this](const Path& of) {
+    return client(of).udp_zero_loss(kSmall, std::min<Nanoseconds>(block_, std::chrono::milliseconds(300)));
   }));
   if (!path.tcp) return {};
   VMLANE_TRY(one_series(entry, path, epoch, "tcp_stream_gbps",
-                        [this](const Client& client) { return client.tcp_stream(block_); }));
+                        [this](const Path& of) { return client(of).tcp_stream(block_); }));
   return one_series(entry, path, epoch, "tcp_connections_per_second",
-                    [this](const Client& client) { return client.tcp_connections(block_); });
+                    [this](const Path& of) { return client(of).tcp_connections(block_); });
 }
 
 void Runner::idle(Entry& entry, const Path& path, unsigned epoch) {
@@ -398,10 +417,10 @@ Result<> Runner::epoch(unsigned number) {
   }
   std::ranges::shuffle(order, random_);
   for (Entry* entry : order) VMLANE_TRY(measure_lane(*entry, number));
-  if (order.empty()) {
-    tell(kYardstick, "set-up " + std::to_string(number + 1) + " of " + std::to_string(options_.epochs));
+  if (order.empty()) lanes_done_++;
+  // By itself for what no lane has been measured beside it.
+  if (order.empty() || !yardstick().result.series.contains("tcp_stream_gbps")) {
     VMLANE_TRY(measure_path(yardstick(), yardstick_path_, number));
-    lanes_done_++;
   } else {
     idle(yardstick(), yardstick_path_, number);
   }

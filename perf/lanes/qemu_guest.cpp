@@ -60,9 +60,12 @@ Result<> start_qemu_guest(Site& site, const std::string& pod, const QemuGuestNic
   lab::QemuSpec spec{
       .program = site.options().qemu, .name = pod, .memory_mib = kMemoryMib, .kvm = kvm.usable};
   spec.nics.push_back({.mac = nic.mac, .mtu = nic.mtu, .backend = nic.backend});
-  VMLANE_ASSIGN(
-      spec.kernel_arguments,
-      lab::kernel_command_line("perf", {{.mac = nic.mac, .mtu = nic.mtu, .addresses = {nic.address}}}));
+  lab::GuestNic inside{.mac = nic.mac, .mtu = nic.mtu, .addresses = {nic.address}};
+  if (nic.gateway) {
+    VMLANE_ASSIGN(const IpPrefix everywhere, IpPrefix::parse("0.0.0.0/0"));
+    inside.routes.push_back({everywhere, nic.gateway});
+  }
+  VMLANE_ASSIGN(spec.kernel_arguments, lab::kernel_command_line("perf", {inside}));
   std::vector<lab::TapPort> taps;
   if (!nic.tap.empty()) taps.push_back({.name = nic.tap});
   const fs::path directory = site.file("vm-" + pod);

@@ -14,8 +14,9 @@ namespace vmlane::perf {
 struct QemuGuestNic {
   MacAddress mac;
   std::optional<std::uint32_t> mtu;
-  IpPrefix address;  // the guest's own
-  std::string tap;   // in the pod; empty: by `backend`
+  IpPrefix address;                  // the guest's own
+  std::optional<IpAddress> gateway;  // of the guest's default route
+  std::string tap;                   // in the pod; empty: by `backend`
   decltype(lab::QemuNic::backend) backend = {};
 };
 

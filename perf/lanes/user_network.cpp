@@ -36,6 +36,8 @@ Result<Path> UsernetLane::set_up(Site& site, const std::string& pod, std::string
   VMLANE_ASSIGN(path.address, path.attached->address());
   QemuGuestNic nic{.mac = MacAddress::derived(pod + " usernet")};
   VMLANE_ASSIGN(nic.address, IpPrefix::parse("198.51.100.15/24"));
+  // QEMU leaves the client's address in what it passes on, so the answer goes by a route.
+  VMLANE_ASSIGN(nic.gateway, IpAddress::parse("198.51.100.2"));
   nic.backend = lab::UserNetwork{nic.address, kUdpPorts, kTcpPorts};
   VMLANE_TRY(start_qemu_guest(site, pod, nic, options, path));
   return path;
