@@ -193,6 +193,8 @@ class Runner {
   void tell(const std::string& subject, const std::string& what);
 
   void fold();
+  static bool steady(const Pair& pair, double floor_median);
+  bool has_steady_headline(const Entry* entry, double floor_median) const;
   void fold_pair(const Pair& pair, double floor_median);
   RttCell& cell(Entry& entry, std::size_t kind);
   void judge_noise(const MachineCpu& before);
@@ -457,11 +459,22 @@ RttCell& Runner::cell(Entry& entry, std::size_t kind) {
   return cells.back();
 }
 
+bool Runner::steady(const Pair& pair, double floor_median) {
+  return std::abs(pair.floor_us / floor_median - 1) <= kFloorTolerance;
+}
+
+bool Runner::has_steady_headline(const Entry* entry, double floor_median) const {
+  return std::ranges::any_of(pairs_, [&](const Pair& pair) {
+    return pair.entry == entry && pair.kind == 0 && steady(pair, floor_median);
+  });
+}
+
 void Runner::fold_pair(const Pair& pair, double floor_median) {
   result_.noise.blocks++;
-  if (std::abs(pair.floor_us / floor_median - 1) > kFloorTolerance) {
+  if (!steady(pair, floor_median)) {
     result_.noise.discarded_blocks++;
-    return;
+    // A lane that would be left without a headline keeps what it has; the verdict tells.
+    if (has_steady_headline(pair.entry, floor_median)) return;
   }
   const auto add = [&](Entry& entry, const Measured& measured) {
     RttCell& cell = this->cell(entry, pair.kind);
@@ -504,6 +517,9 @@ void Runner::fold() {
       entry->result.processes.push_back(
           {name, median(values), idle == entry->idle_percent.end() ? 0 : median(idle->second)});
     }
+    std::ranges::sort(entry->result.rtt, {}, [this](const RttCell& cell) {
+      return std::ranges::find(kinds_, cell.kind) - kinds_.begin();
+    });
     if (result_.status == "partial" && entry->result.status == "ok") {
       entry->result.status = "partial";
       entry->result.reason = result_.reason;

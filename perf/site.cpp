@@ -25,6 +25,8 @@ namespace fs = std::filesystem;
 
 constexpr auto kGrace = std::chrono::seconds(2);
 constexpr const char* kNode = "node";
+// Locks the directory, and marks it as one of ours: no other is ever cleared.
+constexpr const char* kLock = "vmlane-perf.lock";
 
 // One site has the pins of its programs below the machine's one BPF file system.
 fs::path bpf_dir(const fs::path& root) {
@@ -63,36 +65,32 @@ Result<> clear(const fs::path& root) {
   std::error_code error;
   std::vector<fs::path> entries;
   for (fs::directory_iterator entry(root, error), end; !error && entry != end; entry.increment(error))
-    if (entry->path().filename() != "lock") entries.push_back(entry->path());
+    if (entry->path().filename() != kLock) entries.push_back(entry->path());
   for (const fs::path& path : entries) VMLANE_TRY(remove_tree(path));
   return {};
 }
 
+// A directory of ours, or an empty one: never anybody else's files.
 Result<Fd> lock_directory(const fs::path& root) {
   VMLANE_TRY(make_directory(root, {.mode = 0755}));
-  Fd lock(::open((root / "lock").c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!lock) return fail(io_error("cannot open " + (root / "lock").string(), errno));
+  std::error_code error;
+  if (!fs::is_empty(root, error) && !fs::exists(root / kLock, error))
+    return fail(Code::kConflict, "directory " + root.string() + " is not empty and no run left it so",
+                "name another with --dir");
+  Fd lock(::open((root / kLock).c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!lock) return fail(io_error("cannot open " + (root / kLock).string(), errno));
   if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0)
     return fail(Code::kTryAgain, "another vmlane-perf works in " + root.string(),
                 "wait for it, or name another directory with --dir");
   return lock;
 }
 
-// Ours, or empty: never anybody else's files.
-Result<bool> has_left_overs(const fs::path& root) {
+bool has_left_overs(const fs::path& root) {
   std::error_code error;
-  bool any = false;
-  bool ours = false;
   for (fs::directory_iterator entry(root, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename();
-    if (name == "lock") continue;
-    any = true;
-    ours = ours || name == "node.json";
+    if (entry->path().filename() != kLock) return true;
   }
-  if (any && !ours)
-    return fail(Code::kConflict, "directory " + root.string() + " is not empty and no run left it so",
-                "name another with --dir");
-  return any;
+  return false;
 }
 
 void pin(pid_t thread, int cpu) {
@@ -162,7 +160,7 @@ Result<std::unique_ptr<Site>> Site::open(const SiteOptions& options, bool& left_
 Result<> Site::set_up(bool& left_over) {
   closed_ = true;  // until there is something to close
   VMLANE_ASSIGN(lock_, lock_directory(options_.root));
-  VMLANE_ASSIGN(left_over, has_left_overs(options_.root));
+  left_over = has_left_overs(options_.root);
   if (left_over) VMLANE_TRY(clear(options_.root));
   closed_ = false;
   const fs::path node_json = file("node.json");

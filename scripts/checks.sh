@@ -84,8 +84,8 @@ check_tidy() {
 }
 
 # In a console block of the docs, "$ " starts a command. Scripts and example files it names must exist, and every vmlanectl
-# command must answer --help. Every key of the node config must be described. JSON blocks must parse, relative links must lead
-# somewhere.
+# and vmlane-perf command must answer --help. Every key of the node config must be described. JSON blocks must parse, relative links
+# must lead somewhere.
 check_docs() {
   {
     documented_commands | check_documented_commands
@@ -104,21 +104,22 @@ documented_commands() {
 }
 
 check_documented_commands() {
-  local line word words
+  local line program word words
   while read -r line; do
     read -r -a words <<<"${line#*: }"
     for word in "${words[@]}"; do
       [[ $word != ./scripts/* && $word != scripts/* && $word != examples/* && $word != .ci/* ]] || [[ -e $word ]] ||
         echo "$line: there is no $word"
     done
-    [[ ${words[0]##*/} == vmlanectl ]] || continue
+    program=${words[0]##*/}
+    [[ $program == vmlanectl || $program == vmlane-perf ]] || continue
     words=("${words[@]:1}")
     set --
     for word in "${words[@]:0:2}"; do
       [[ $word =~ ^[a-z]+$ ]] || break
       set -- "$@" "$word"
     done
-    build/release/bin/vmlanectl "$@" --help >/dev/null 2>&1 || echo "$line: \"vmlanectl $* --help\" fails"
+    "build/release/bin/$program" "$@" --help >/dev/null 2>&1 || echo "$line: \"$program $* --help\" fails"
   done
 }
 

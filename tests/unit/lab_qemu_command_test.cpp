@@ -74,5 +74,18 @@ TEST(LabQemuCommand, SerialPortsAreConsoleThenCommands) {
   EXPECT_EQ(values(command, "-serial"), (Texts{"chardev:console", "chardev:command"}));
 }
 
+TEST(LabQemuCommand, NicsWithoutATap) {
+  UserNetwork user{*IpPrefix::parse("198.51.100.15/24"), {7000}, {7001, 7002}};
+  const auto command =
+      qemu_command(spec_with({{.mac = mac(1), .backend = user},
+                              {.mac = mac(2)},
+                              {.mac = mac(3), .backend = FrameSocket{"/run/x/passt.sock"}}}));
+  EXPECT_EQ(values(command, "-netdev"),
+            (Texts{"user,id=net0,ipv6=off,net=198.51.100.0/24,hostfwd=udp::7000-198.51.100.15:7000,"
+                   "hostfwd=tcp::7001-198.51.100.15:7001,hostfwd=tcp::7002-198.51.100.15:7002",
+                   "tap,id=net1,fd=13,vhost=off",
+                   "stream,id=net2,server=off,addr.type=unix,addr.path=/run/x/passt.sock"}));
+}
+
 }  // namespace
 }  // namespace vmlane::lab

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <random>
+#include <regex>
+
+#include "perf/compare.h"
+#include "perf/html_report.h"
+#include "perf/result.h"
+#include "perf/table.h"
+#include "tests/support/host.h"
+
+namespace vmlane::perf {
+namespace {
+
+Epochs around(std::mt19937_64& random, double level, double spread, int epochs = 5, int each = 4) {
+  std::normal_distribution<double> epoch_level(level, level * spread / 2);
+  Epochs out;
+  for (int i = 0; i < epochs; i++) {
+    std::normal_distribution<double> value(epoch_level(random), level * spread);
+    out.emplace_back();
+    for (int k = 0; k < each; k++) out.back().push_back(value(random));
+  }
+  return out;
+}
+
+LaneResult lane_of(std::mt19937_64& random, const std::string& name, const std::string& guest, double ratio) {
+  LaneResult lane{.name = name, .guest = guest, .status = "ok"};
+  RttCell cell{.sent = 1000, .lost = 1};
+  cell.kind = {"udp", 64, 0};
+  std::lognormal_distribution<double> times(std::log(50'000 * ratio), 0.3);
+  for (int i = 0; i < 1000; i++) cell.histogram.record(static_cast<std::uint64_t>(times(random)));
+  cell.p50_us = around(random, 50 * ratio, 0.03);
+  if (name != kYardstick) {
+    cell.p50_ratio = around(random, ratio, 0.03);
+    cell.p99_ratio = around(random, ratio, 0.05);
+    lane.series["tcp_stream_gbps"].ratio = around(random, 1 / ratio, 0.03);
+  }
+  lane.rtt.push_back(std::move(cell));
+  lane.series["tcp_stream_gbps"].values = around(random, 20 / ratio, 0.03);
+  lane.processes.push_back({"client", 12000, 0.1});
+  return lane;
+}
+
+RunResult run_of(std::uint64_t seed, double tap_ratio = 1.1) {
+  std::mt19937_64 random(seed);
+  RunResult run{.started = "2025-01-01T00:00:00Z", .seconds = 12.5, .status = "complete"};
+  run.machine = {{"cpu", "one"}, {"kernel", "six"}};
+  run.settings = {{"duration", "10"}};
+  run.noise = {.verdict = "quiet", .floor_p50_us = 20, .blocks = 40};
+  run.lanes.push_back(lane_of(random, kYardstick, "container", 1));
+  run.lanes.push_back(lane_of(random, "tap", "native", tap_ratio));
+  run.lanes.push_back({.name = "sriov", .guest = "native", .status = "skipped", .reason = "no hardware"});
+  return run;
+}
+
+const Change* find(const Comparison& comparison, const std::string& quantity) {
+  for (const Change& change : comparison.changes) {
+    if (change.quantity.starts_with(quantity)) return &change;
+  }
+  return nullptr;
+}
+
+TEST(ResultTest, HasWhatReadersWereToldTheyWouldFind) {
+  const Json json = run_of(1).to_json();
+  EXPECT_EQ(json["schema"], 1);
+  const Json& tap = json["lanes"][1];
+  EXPECT_EQ(tap["name"], "tap");
+  EXPECT_EQ(tap["guest"], "native");
+  EXPECT_EQ(tap["status"], "ok");
+  EXPECT_TRUE(tap.contains("reason"));
+  for (const char* key : {"p50_us", "p90_us", "p99_us", "p999_us", "max_us"})
+    EXPECT_GT(tap["rtt"][key], 10) << key;
+  for (const char* key : {"median", "low", "high"})
+    EXPECT_NEAR(tap["ratio_to_container"]["p50"][key], 1.1, 0.1) << key;
+  EXPECT_EQ(json["lanes"][0]["ratio_to_container"]["p50"]["median"], 1);
+  EXPECT_FALSE(json["lanes"][2].contains("rtt")) << "nothing was measured";
+}
+
+TEST(ResultTest, ComesBackFromItsFileAsItWas) {
+  const test::TemporaryDirectory directory;
+  const RunResult run = run_of(2);
+  ASSERT_TRUE(write_result(directory.path() / "result.json", run));
+  const auto back = read_result(directory.path() / "result.json");
+  ASSERT_TRUE(back) << back.error().text();
+  EXPECT_EQ(back->to_json(), run.to_json());
+}
+
+// Every key that is needed, taken away or made something else, is named.
+TEST(ResultTest, WrongFilesAreToldOfByKey) {
+  const Json good = run_of(3).to_json();
+  for (const char* pointer :
+       {"/schema", "/started", "/seconds", "/status", "/machine", "/settings", "/noise", "/noise/verdict",
+        "/lanes", "/lanes/1/name", "/lanes/1/cells", "/lanes/1/cells/0/bytes", "/lanes/1/cells/0/histogram",
+        "/lanes/1/cells/0/p50_ratio", "/lanes/1/series", "/lanes/1/series/tcp_stream_gbps/values",
+        "/lanes/1/processes", "/lanes/1/processes/0/ns_per_packet"}) {
+    const Json::json_pointer at(pointer);
+    for (const Json& value : {Json(), Json(true)}) {
+      Json bad = good;
+      bad[at] = value;
+      const auto result = RunResult::from_json(bad);
+      ASSERT_FALSE(result) << pointer << " " << value;
+      EXPECT_NE(result.error().text().find(at.back()), std::string::npos)
+          << pointer << ": " << result.error().text();
+    }
+  }
+  Json newer = good;
+  newer["schema"] = 2;
+  EXPECT_EQ(RunResult::from_json(newer).error().code, Code::kIncompatibleVersion);
+  EXPECT_FALSE(RunResult::from_json(Json::array()));
+  EXPECT_EQ(read_result("/nowhere/result.json").error().code, Code::kNotFound);
+}
+
+TEST(CompareTest, FindsAPlantedFifth) {
+  for (std::uint64_t seed = 1; seed <= 20; seed++) {
+    const Comparison comparison = compare(run_of(seed, 1.0), run_of(seed + 1000, 1.2));
+    const Change* change = find(comparison, "round trip");
+    ASSERT_NE(change, nullptr);
+    EXPECT_EQ(change->verdict, Verdict::kWorse) << seed << ": " << render_comparison(comparison);
+    EXPECT_TRUE(comparison.worse());
+    EXPECT_EQ(find(compare(run_of(seed, 1.2), run_of(seed + 1000, 1.0)), "round trip")->verdict,
+              Verdict::kBetter);
+  }
+}
+
+TEST(CompareTest, FindsNothingBetweenRunsOfTheSame) {
+  int wrong = 0;
+  for (std::uint64_t seed = 1; seed <= 100; seed++) {
+    const Comparison comparison = compare(run_of(seed), run_of(seed + 1000));
+    for (const Change& change : comparison.changes) wrong += change.verdict == Verdict::kSame ? 0 : 1;
+  }
+  EXPECT_LE(wrong, 5) << "of 200 quantities";
+}
+
+TEST(CompareTest, TooFewObservationsAreSaidToBeSo) {
+  RunResult before = run_of(1, 1.0);
+  RunResult after = run_of(2, 2.0);
+  after.lanes[1].rtt[0].p50_ratio = {{2.0, 2.0}};
+  EXPECT_EQ(find(compare(before, after), "round trip")->verdict, Verdict::kTooFew);
+}
+
+TEST(CompareTest, TellsWhyTwoRunsMayNotBeComparable) {
+  const RunResult before = run_of(1);
+  RunResult after = run_of(2);
+  after.machine["kernel"] = "seven";
+  after.settings["duration"] = "20";
+  after.noise.verdict = "noisy";
+  after.noise.reasons = {"neighbours"};
+  after.status = "partial";
+  after.reason = "interrupted";
+  after.lanes.pop_back();
+  after.lanes.pop_back();
+  const std::string text = render_comparison(compare(before, after));
+  for (const char* part :
+       {"kernel", "six before, seven after", "duration", "noisy: neighbours", "partial: interrupted",
+        "tap (native) was measured before only", "no lane was measured in both"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is not in\n" << text;
+}
+
+TEST(ReportTest, ShowsEveryLaneAndTakesNothingFromElsewhere) {
+  RunResult run = run_of(1);
+  run.lanes[1].name = "<script>alert(1)</script>";
+  run.lanes[2].reason = "\"quotes\" & <b>";
+  const std::string page = html_report({run, run_of(2)});
+  EXPECT_EQ(page.find("<script"), std::string::npos);
+  EXPECT_NE(page.find("&lt;script&gt;"), std::string::npos);
+  EXPECT_NE(page.find("&quot;quotes&quot; &amp; &lt;b&gt;"), std::string::npos);
+  EXPECT_NE(page.find("prefers-color-scheme"), std::string::npos);
+  EXPECT_EQ(page.find("href="), std::string::npos);
+  EXPECT_EQ(page.find("src="), std::string::npos);
+  EXPECT_EQ(page.find("nan"), std::string::npos);
+  EXPECT_EQ(page.find("inf,"), std::string::npos);
+  for (const char* plot : {"against the container", "how many take how long", "TCP stream", "block by block"})
+    EXPECT_NE(page.find(plot), std::string::npos) << plot;
+}
+
+// Elements close in the order they opened.
+TEST(ReportTest, IsWellFormed) {
+  const std::string page = html_report({run_of(1)});
+  std::vector<std::string> open;
+  const std::regex tag("<(/?)([a-z0-9]+)([^>]*?)(/?)>");
+  for (std::sregex_iterator it(page.begin(), page.end(), tag), end; it != end; ++it) {
+    const std::string name = (*it)[2];
+    if ((*it)[4] == "/" || name == "meta") continue;
+    if ((*it)[1] != "/") {
+      open.push_back(name);
+    } else {
+      ASSERT_FALSE(open.empty());
+      ASSERT_EQ(open.back(), name) << "at " << it->position();
+      open.pop_back();
+    }
+  }
+  EXPECT_TRUE(open.empty());
+}
+
+TEST(ReportTest, ARunWithoutFiguresIsShownAsSuch) {
+  RunResult run{.started = "now", .status = "partial", .reason = "interrupted"};
+  run.noise.verdict = "quiet";
+  run.lanes.push_back({.name = "tap", .guest = "qemu", .status = "skipped", .reason = "no QEMU"});
+  EXPECT_NE(html_report({run}).find("no QEMU"), std::string::npos);
+  const std::string table = render_table(run);
+  EXPECT_NE(table.find("skipped: tap (qemu): no QEMU"), std::string::npos) << table;
+  EXPECT_NE(table.find("PARTIAL: interrupted"), std::string::npos) << table;
+}
+
+}  // namespace
+}  // namespace vmlane::perf
