@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cni/kernel.h"
@@ -65,6 +67,16 @@ struct Reclaim {
   const netlink::Namespace* pod =
       nullptr;               // set when the pod's namespace is there and is known to be the same one
   Transaction& transaction;  // numbers the steps; they have no undo
+
+  // A step that takes something away. A link may vanish between the look for it and the step, with the pod's
+  // namespace or by its owner's hand: what is gone (Code::kNotFound) is success.
+  Result<> step(std::string_view name, const std::function<Result<>()>& work) const {
+    return transaction.step(name, [&]() -> Result<> {
+      auto done = work();
+      if (!done && done.error().code == Code::kNotFound) return {};
+      return done;
+    });
+  }
 };
 
 class Lane {

@@ -16,10 +16,11 @@
 // that includes libnl.
 //
 // A Netlink object is bound to the namespace it was opened in: its socket was made there. Requests are
-// synchronous and typed; there is no cache that could be stale. Errors are Code::kKernel and say what was
-// asked of which link, with the kernel's own words as details; "not found" is a value, not an error, in
-// find_*, and a link that is gone has no addresses or routes. One object serves one thread at a time. Lane
-// code takes the abstract class, so that a test can record what a plan asks of the kernel or refuse it.
+// synchronous and typed; there is no cache that could be stale. Errors are Code::kKernel, or Code::kNotFound
+// for a link that is gone, and say what was asked of which link, with the kernel's own words as details; "not
+// found" is a value, not an error, in find_*, and a link that is gone has no addresses or routes. One object
+// serves one thread at a time. Lane code takes the abstract class, so that a test can record what a plan asks
+// of the kernel or refuse it.
 namespace vmlane::netlink {
 
 struct Link {

@@ -44,6 +44,7 @@ bool read_end(const nlmsghdr* header, Reply& reply) {
 
 Error Reply::to_error(const std::string& what) const {
   Error result = kernel_error("cannot " + what, error);
+  if (error == ENODEV) result.code = Code::kNotFound;
   result.details = reason;
   return result;
 }

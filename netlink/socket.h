@@ -23,7 +23,8 @@ struct Reply {
   std::vector<ReceivedMessage> messages;
 
   bool ok() const { return error == 0; }
-  // "cannot <what>: <errno>" with the kernel's reason as details.
+  // "cannot <what>: <errno>" with the kernel's reason as details; Code::kNotFound when the link is gone, else
+  // Code::kKernel.
   Error to_error(const std::string& what) const;
 };
 

@@ -156,12 +156,12 @@ bool needs(const AttachmentRecord& other, const std::string& device, const IpPre
 
 Result<> take_back_gateway(const Reclaim& reclaim, netlink::Netlink& host, const netlink::Link& device,
                            const IpPrefix& gateway) {
-  VMLANE_TRY(reclaim.transaction.step("take " + gateway.to_string() + " from the bridge",
-                                      [&] { return host.remove_address(device.index, gateway); }));
+  VMLANE_TRY(reclaim.step("take " + gateway.to_string() + " from the bridge",
+                          [&] { return host.remove_address(device.index, gateway); }));
   for (const std::string& text : replaced_by(gateway.to_string(), *reclaim.record)) {
     const auto address = IpPrefix::parse(text);
     if (!address) continue;
-    VMLANE_TRY(reclaim.transaction.step("give the bridge " + text + " again", [&] {
+    VMLANE_TRY(reclaim.step("give the bridge " + text + " again", [&] {
       return host.add_address(device.index, {*address, true});
     }));
   }
@@ -298,7 +298,7 @@ Result<> release_bridge(const Reclaim& reclaim, netlink::Netlink& host, const st
   }
   VMLANE_ASSIGN(const bool used, has_ports(host, *bridge));
   if (!own || used) return others ? release_vlans(reclaim, host, *bridge, own, *others) : Result<>();
-  return reclaim.transaction.step("remove the bridge", [&] { return host.delete_link(bridge->index); });
+  return reclaim.step("remove the bridge", [&] { return host.delete_link(bridge->index); });
 }
 
 }  // namespace vmlane::cni

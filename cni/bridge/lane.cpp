@@ -346,8 +346,7 @@ Result<> BridgeLane::silence(const Reclaim& reclaim) const {
   VMLANE_ASSIGN(const auto host, reclaim.node.kernel.netlink(reclaim.host));
   VMLANE_ASSIGN(const auto host_end, find_host_end(*host, reclaim));
   if (!host_end || !host_end->up) return {};
-  return reclaim.transaction.step("close the port",
-                                  [&] { return host->change_link(host_end->index, {.up = false}); });
+  return reclaim.step("close the port", [&] { return host->change_link(host_end->index, {.up = false}); });
 }
 
 Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
@@ -355,8 +354,8 @@ Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
   VMLANE_ASSIGN(const auto host_end, find_host_end(*host, reclaim));
   VMLANE_ASSIGN(const std::string bridge, bridge_of(*host, reclaim, host_end));
   // The pod's end goes with it, wherever it has been moved or whatever it is called by now.
-  VMLANE_TRY(reclaim.transaction.step(
-      "remove the veth pair", [&] { return host_end ? host->delete_link(host_end->index) : Result<>(); }));
+  VMLANE_TRY(reclaim.step("remove the veth pair",
+                          [&] { return host_end ? host->delete_link(host_end->index) : Result<>(); }));
   VMLANE_TRY(remove_masquerade(reclaim));
   if (bridge.empty()) return {};
   VMLANE_TRY(release_bridge_netfilter(reclaim, bridge));

@@ -91,9 +91,8 @@ Result<> check_masquerade(const Inspection& inspection) {
 
 Result<> remove_masquerade(const Reclaim& reclaim) {
   if (reclaim.record != nullptr && !is_masqueraded(*reclaim.record)) return {};
-  return reclaim.transaction.step("remove the masquerading", [&] {
-    return reclaim.node.kernel.remove_masquerade(reclaim.host, reclaim.key.id());
-  });
+  return reclaim.step("remove the masquerading",
+                      [&] { return reclaim.node.kernel.remove_masquerade(reclaim.host, reclaim.key.id()); });
 }
 
 }  // namespace vmlane::cni

@@ -173,7 +173,7 @@ Result<> check_bridge_netfilter(const Inspection& inspection, BridgeNetfilter mo
 
 Result<> release_bridge_netfilter(const Reclaim& reclaim, const std::string& bridge) {
   if (reclaim.record != nullptr && !counts_on_rules(*reclaim.record)) return {};
-  return reclaim.transaction.step("withdraw the accept rules of the bridge", [&]() -> Result<> {
+  return reclaim.step("withdraw the accept rules of the bridge", [&]() -> Result<> {
     VMLANE_ASSIGN(const auto lock, lock_bridge(reclaim.node.config, bridge));
     const auto others = others_to_spare(reclaim, bridge);
     if (!others || std::ranges::any_of(*others, counts_on_rules)) return {};

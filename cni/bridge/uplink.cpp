@@ -166,22 +166,23 @@ Result<> lower_again(const Reclaim& reclaim, netlink::Netlink& host, const Bridg
   if (!link || !link->up) return {};
   VMLANE_ASSIGN(const bool needed, carries_others(host, *link, noted.uplink));
   if (needed) return {};
-  return reclaim.transaction.step("bring " + link->name + " down again",
-                                  [&] { return host.change_link(link->index, {.up = false}); });
+  return reclaim.step("bring " + link->name + " down again",
+                      [&] { return host.change_link(link->index, {.up = false}); });
 }
 
 Result<> part_uplink(const Reclaim& reclaim, netlink::Netlink& host, const netlink::Link& bridge,
                      const BridgeNote& noted) {
   VMLANE_ASSIGN(const auto link, host.find_link(noted.uplink));
   if (link && link->alias == kUplinkAlias) {
-    VMLANE_TRY(reclaim.transaction.step("remove uplink " + link->name,
-                                        [&] { return host.delete_link(link->index); }));
+    VMLANE_TRY(reclaim.step("remove uplink " + link->name, [&] { return host.delete_link(link->index); }));
   } else if (link && link->master == bridge.index) {
-    VMLANE_TRY(reclaim.transaction.step("take uplink " + link->name + " out of the bridge",
-                                        [&] { return host.change_link(link->index, {.master = 0}); }));
+    VMLANE_TRY(reclaim.step("take uplink " + link->name + " out of the bridge",
+                            [&] { return host.change_link(link->index, {.master = 0}); }));
   }
   VMLANE_TRY(lower_again(reclaim, host, noted));
-  return note(reclaim.transaction, host, bridge, BridgeNote());
+  const auto noted_none = note(reclaim.transaction, host, bridge, BridgeNote());
+  // The bridge itself may be taken away meanwhile.
+  return noted_none || noted_none.error().code == Code::kNotFound ? Result<>() : noted_none;
 }
 
 // VLANs of the uplink that nobody needs any more. The default VLAN, its PVID, is the bridge's own gift.
@@ -198,8 +199,8 @@ Result<> shed_vlans(const Reclaim& reclaim, netlink::Netlink& host, const Bridge
     std::ranges::copy(vlans_of(record), std::back_inserter(needed));
   const auto idle = missing_vlans(present, needed);
   if (idle.empty()) return {};
-  return reclaim.transaction.step("take the uplink out of VLANs " + vlans_to_text(idle),
-                                  [&] { return host.change_port_vlans(link->index, {.remove = idle}); });
+  return reclaim.step("take the uplink out of VLANs " + vlans_to_text(idle),
+                      [&] { return host.change_port_vlans(link->index, {.remove = idle}); });
 }
 
 }  // namespace

@@ -125,12 +125,11 @@ bool needs_gateway(const AttachmentRecord& record, std::uint16_t vlan) {
 Result<> remove_device(const Reclaim& reclaim, netlink::Netlink& host, const netlink::Link& bridge,
                        const netlink::Link& device, std::uint16_t vlan) {
   if (device.alias == kGatewaySelfAlias) {
-    VMLANE_TRY(reclaim.transaction.step("take the bridge out of VLAN " + std::to_string(vlan), [&] {
+    VMLANE_TRY(reclaim.step("take the bridge out of VLAN " + std::to_string(vlan), [&] {
       return host.change_port_vlans(bridge.index, {.remove = {tagged(vlan, vlan)}, .of_the_bridge = true});
     }));
   }
-  return reclaim.transaction.step("remove gateway device " + device.name,
-                                  [&] { return host.delete_link(device.index); });
+  return reclaim.step("remove gateway device " + device.name, [&] { return host.delete_link(device.index); });
 }
 
 }  // namespace
@@ -287,8 +286,8 @@ Result<> release_vlans(const Reclaim& reclaim, netlink::Netlink& host, const net
   if (!own || filtering_needed) return {};
   VMLANE_ASSIGN(const bool filters, host.bridge_filters_vlans(bridge.index));
   if (!filters) return {};
-  return reclaim.transaction.step("have the bridge filter VLANs no more",
-                                  [&] { return host.filter_vlans(bridge.index, false); });
+  return reclaim.step("have the bridge filter VLANs no more",
+                      [&] { return host.filter_vlans(bridge.index, false); });
 }
 
 }  // namespace vmlane::cni

@@ -65,9 +65,8 @@ Result<> remove_tap(const Reclaim& reclaim, netlink::Netlink& pod, const netlink
   });
   // Without a record the bridge is found by the pair's port, which must be there until then.
   const bool together = reclaim.record != nullptr && only_ours && tap.group == link_group(reclaim.key.id());
-  return reclaim.transaction.step(together ? "remove the tap and the veth pair" : "remove the tap", [&] {
-    return together ? pod.delete_group(tap.group) : pod.delete_link(tap.index);
-  });
+  return reclaim.step(together ? "remove the tap and the veth pair" : "remove the tap",
+                      [&] { return together ? pod.delete_group(tap.group) : pod.delete_link(tap.index); });
 }
 
 }  // namespace

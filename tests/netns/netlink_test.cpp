@@ -91,6 +91,21 @@ TEST_F(NetlinkTest, AlternativeNameIsTakenToo) {
   EXPECT_EQ(must_find(*on_host_, "v0").name, "lo");
 }
 
+// A DEL races the kernel, which takes links away with their namespace, and has to know this from a refusal.
+TEST_F(NetlinkTest, ChangesOfALinkThatIsGoneSayThatItIs) {
+  constexpr int kGone = 4711;
+  const IpPrefix address = value_of(IpPrefix::parse("192.0.2.1/24"));
+  for (const Result<>& changed :
+       {on_host_->change_link(kGone, {.up = false}), on_host_->change_link(kGone, {.alias = "x"}),
+        on_host_->change_bridge_port(kGone, {.hairpin = true}),
+        on_host_->add_address(kGone, {address, true})}) {
+    ASSERT_FALSE(changed);
+    EXPECT_EQ(changed.error().code, Code::kNotFound) << changed.error().text();
+  }
+  EXPECT_TRUE(on_host_->delete_link(kGone));
+  EXPECT_TRUE(on_host_->remove_address(kGone, address));
+}
+
 TEST_F(NetlinkTest, KernelsReasonIsInTheDetails) {
   const auto refused = on_host_->create_bridge({"br1", kBridgeMac, 1U << 30});
   EXPECT_REFUSED(refused, Code::kKernel, "br1");
@@ -178,7 +193,7 @@ TEST_F(NetlinkTest, ChangeRefusals) {
   EXPECT_REFUSED(on_host_->change_link(end.index, {.alias = std::string(256, 'a')}), Code::kKernel, "change");
   EXPECT_REFUSED(on_host_->change_link(end.index, {.alias = std::string(100000, 'a')}), Code::kInternal,
                  "longer");
-  EXPECT_REFUSED(on_host_->change_link(4711, {.up = true}), Code::kKernel, "4711");
+  EXPECT_REFUSED(on_host_->change_link(4711, {.up = true}), Code::kNotFound, "4711");
 }
 
 TEST_F(NetlinkTest, LinkThatComesUpWithoutAddressGenerationHasNoAddress) {

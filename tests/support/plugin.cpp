@@ -55,6 +55,11 @@ std::ostream& operator<<(std::ostream& out, const CniOutcome& outcome) {
   return out;
 }
 
+::testing::AssertionResult succeeded(const char* expression, const CniOutcome& outcome) {
+  if (outcome.ok()) return ::testing::AssertionSuccess();
+  return ::testing::AssertionFailure() << expression << " failed: " << outcome;
+}
+
 CniOutcome run_plugin(const std::string& program, const CniCall& call, const fs::path& node_json) {
   std::map<std::string, std::string> env = {{"VMLANE_CONFIG", node_json.string()}};
   set(env, "CNI_COMMAND", call.command);

@@ -42,6 +42,8 @@ struct CniOutcome {
 };
 
 std::ostream& operator<<(std::ostream& out, const CniOutcome& outcome);
+// For the macros below.
+::testing::AssertionResult succeeded(const char* expression, const CniOutcome& outcome);
 
 // Runs `program` of the build's bin directory, or an absolute path. `node_json` becomes VMLANE_CONFIG unless
 // the call's env has one.
@@ -77,14 +79,16 @@ class PluginFixture : public HostFixture {
 
 }  // namespace vmlane::test
 
-// The call succeeded; prints everything that is known when it did not.
-#define ASSERT_CNI_OK(outcome) ASSERT_TRUE((outcome).ok()) << (outcome)
-#define EXPECT_CNI_OK(outcome) EXPECT_TRUE((outcome).ok()) << (outcome)
+// The call succeeded; prints everything that is known when it did not. The call is made once: a second one,
+// made to be printed, would show what a repetition gives.
+#define ASSERT_CNI_OK(outcome) ASSERT_PRED_FORMAT1(vmlane::test::succeeded, outcome)
+#define EXPECT_CNI_OK(outcome) EXPECT_PRED_FORMAT1(vmlane::test::succeeded, outcome)
 // The call failed with exactly one error object of this code on standard output.
-#define EXPECT_CNI_ERROR(outcome, expected_code)                  \
-  do {                                                            \
-    EXPECT_EQ((outcome).process.signal, 0);                       \
-    EXPECT_NE((outcome).process.status, 0);                       \
-    EXPECT_EQ((outcome).code(), int(expected_code)) << (outcome); \
-    EXPECT_FALSE((outcome).message().empty());                    \
+#define EXPECT_CNI_ERROR(outcome, expected_code)                      \
+  do {                                                                \
+    const auto& the_outcome = (outcome);                              \
+    EXPECT_EQ(the_outcome.process.signal, 0);                         \
+    EXPECT_NE(the_outcome.process.status, 0);                         \
+    EXPECT_EQ(the_outcome.code(), int(expected_code)) << the_outcome; \
+    EXPECT_FALSE(the_outcome.message().empty());                      \
   } while (0)
