@@ -4,10 +4,10 @@
 #include <ostream>
 
 #include "cli/app.h"
-#include "lab/interrupt.h"
 #include "cli/lab_options.h"
 #include "lab/console.h"
 #include "lab/exec.h"
+#include "lab/interrupt.h"
 #include "lab/lab.h"
 
 namespace vmlane::cli {

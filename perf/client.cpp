@@ -128,7 +128,11 @@ std::vector<std::uint64_t> poisson_schedule(double rate, Nanoseconds duration, s
   std::exponential_distribution<double> gap(rate / 1e9);
   std::vector<std::uint64_t> due;
   const auto end = static_cast<double>(duration.count());
-  for (double at = gap(random); at < end; at += gap(random)) due.push_back(static_cast<std::uint64_t>(at));
+  double at = gap(random);
+  while (at < end) {
+    due.push_back(static_cast<std::uint64_t>(at));
+    at += gap(random);
+  }
   return due;
 }
 

@@ -74,7 +74,7 @@ std::string distribution_plot(const std::vector<const LaneResult*>& lanes) {
           "round trip in a hundred takes longer.",
       .x_label = "microseconds, logarithmic",
       .y_label = "share of round trips"};
-  for (double decade = std::floor(from); decade <= from + span + 1; decade++) {
+  for (int decade = static_cast<int>(std::floor(from)); decade <= from + span + 1; decade++) {
     for (const int step : {1, 2, 5}) {
       const double value = step * std::pow(10, decade);
       const double at = (std::log10(value) - from) / span;

@@ -116,9 +116,9 @@ std::string line_plot(const LinePlot& plot) {
   constexpr double kPlotHeight = 300;
   constexpr double kTop = 12;
   constexpr double kLegendRow = 20;
-  const auto legend_rows = static_cast<double>((plot.lines.size() + 1) / 2);
+  const std::size_t legend_rows = (plot.lines.size() + 1) / 2;
   const double bottom = kTop + kPlotHeight;
-  const double height = bottom + 48 + kLegendRow * legend_rows;
+  const double height = bottom + 48 + kLegendRow * static_cast<double>(legend_rows);
   const auto x = [&](double at) { return kLeft + (kWidth - kLeft - kRight) * std::clamp(at, 0.0, 1.0); };
   const auto y = [&](double at) { return bottom - kPlotHeight * std::clamp(at, 0.0, 1.0); };
   std::string svg = open_svg(plot.title, plot.description, height);
@@ -141,7 +141,8 @@ std::string line_plot(const LinePlot& plot) {
     for (const auto& [px, py] : entry.points) svg += number(x(px)) + "," + number(y(py)) + " ";
     svg += "\" " + style + "/>\n";
     const double left = kLeft + (index % 2 == 0 ? 0 : (kWidth - kLeft) / 2);
-    const double row = bottom + 52 + kLegendRow * static_cast<double>(index / 2);
+    const std::size_t row_number = index / 2;
+    const double row = bottom + 52 + kLegendRow * static_cast<double>(row_number);
     svg += line(left, row - 4, left + 34, row - 4, style.c_str());
     svg += text_at(left + 42, row, "start", entry.label);
     index++;

@@ -104,8 +104,8 @@ TEST_F(NetlinkIpTest, LinkThatIsGoneHasNoAddressesAndTakesNone) {
   EXPECT_TRUE(value_of(netlink_->addresses(4711)).empty());
   EXPECT_TRUE(value_of(netlink_->routes(4711)).empty());
   EXPECT_REFUSED(netlink_->add_address(4711, {prefix("192.0.2.5/24")}), Code::kNotFound, "192.0.2.5/24");
-  EXPECT_REFUSED(netlink_->add_route({.destination = prefix("0.0.0.0/0"), .interface = 4711}), Code::kNotFound,
-                 "0.0.0.0/0");
+  EXPECT_REFUSED(netlink_->add_route({.destination = prefix("0.0.0.0/0"), .interface = 4711}),
+                 Code::kNotFound, "0.0.0.0/0");
 }
 
 TEST_F(NetlinkIpTest, RoutesReadBackAsAskedFor) {
