@@ -172,9 +172,27 @@ class OpenLoop {
   std::size_t answers_ = 0;
 };
 
-// Once everything is sent, answers that are on their way are waited for.
-bool gone_on_long_enough(const OpenLoop& loop, std::uint64_t elapsed, Nanoseconds duration) {
-  return loop.all_answered() || elapsed > static_cast<std::uint64_t>((duration + kPatience).count());
+// `send` sends the request of a number; `receive` takes what has come until now, and tells the loop. False of
+// either ends it. Once everything is sent, answers that are on their way are waited for.
+template <class Send, class Receive>
+Block run_open_loop(const std::vector<std::uint64_t>& due, Nanoseconds duration,
+                    const Interrupted& interrupted, Send send, Receive receive) {
+  Block block;
+  OpenLoop loop(due, block);
+  const auto most = static_cast<std::uint64_t>((duration + kPatience).count());
+  const Stopwatch stopwatch;
+  const std::uint64_t start = now_ns();
+  for (std::uint64_t elapsed = 0; !loop.all_answered() && elapsed <= most && !interrupted();
+       elapsed = now_ns() - start) {
+    if (const auto sequence = loop.to_send(elapsed)) {
+      if (!send(*sequence)) break;
+      loop.sent();
+    }
+    if (!receive(loop, start)) break;
+  }
+  loop.finish();
+  stopwatch.finish(block);
+  return block;
 }
 
 // Sends datagrams of a stream at `rate` a second (0: as fast as it goes) for `duration`, at most; gives how
@@ -306,56 +324,41 @@ Result<Block> Client::tcp_closed(std::uint32_t bytes, Nanoseconds duration) cons
 Result<Block> Client::udp_open(std::uint32_t bytes, double rate, Nanoseconds duration,
                                std::uint64_t seed) const {
   VMLANE_ASSIGN(const Fd socket, connected(where_, target_, SOCK_DGRAM, kUdpPort));
-  const auto due = poisson_schedule(rate, duration, seed);
   const std::uint32_t stream = new_stream();
   Buffer buffer;
   std::vector<std::uint8_t> datagram(std::max(bytes, kMinBytes));
-  Block block;
-  OpenLoop loop(due, block);
-  const Stopwatch stopwatch;
-  const std::uint64_t start = now_ns();
-  for (std::uint64_t elapsed = 0; !gone_on_long_enough(loop, elapsed, duration) && !interrupted_();
-       elapsed = now_ns() - start) {
-    if (const auto sequence = loop.to_send(elapsed)) {
-      fill_datagram(datagram, {Kind::kEcho, stream, *sequence});
-      ::send(socket.get(), datagram.data(), datagram.size(), 0);
-      loop.sent();
-    }
+  const auto send = [&](std::uint64_t sequence) {
+    fill_datagram(datagram, {Kind::kEcho, stream, sequence});
+    ::send(socket.get(), datagram.data(), datagram.size(), 0);  // one that is not taken counts as lost
+    return true;
+  };
+  const auto receive = [&](OpenLoop& loop, std::uint64_t start) {
     const ssize_t got = ::recv(socket.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got != static_cast<ssize_t>(datagram.size())) continue;
+    if (got != static_cast<ssize_t>(datagram.size())) return true;
     const std::uint64_t arrived = now_ns() - start;
     Header header;
     std::memcpy(&header, buffer.data(), sizeof header);
     const auto answer = std::span<const std::uint8_t>(buffer).first(datagram.size());
     if (header.stream == stream && is_datagram(answer, header)) loop.answered(header.sequence, arrived);
-  }
-  loop.finish();
-  stopwatch.finish(block);
-  return block;
+    return true;
+  };
+  return run_open_loop(poisson_schedule(rate, duration, seed), duration, interrupted_, send, receive);
 }
 
 Result<Block> Client::tcp_open(std::uint32_t bytes, double rate, Nanoseconds duration,
                                std::uint64_t seed) const {
   VMLANE_ASSIGN(const Fd socket, connected(where_, target_, SOCK_STREAM, kEchoPort));
-  const auto due = poisson_schedule(rate, duration, seed);
   Buffer buffer;
   std::vector<std::uint8_t> request(std::max(bytes, kMinBytes));
   std::vector<std::uint8_t> answer(request.size());
   std::size_t received = 0;  // of the answer that is arriving
   std::uint64_t next_answer = 0;
-  Block block;
-  OpenLoop loop(due, block);
-  const Stopwatch stopwatch;
-  const std::uint64_t start = now_ns();
-  for (std::uint64_t elapsed = 0; !gone_on_long_enough(loop, elapsed, duration) && !interrupted_();
-       elapsed = now_ns() - start) {
-    if (const auto sequence = loop.to_send(elapsed)) {
-      fill_datagram(request, {Kind::kEcho, 0, *sequence});
-      if (!send_all(socket.get(), request)) break;
-      loop.sent();
-    }
+  const auto send = [&](std::uint64_t sequence) {
+    fill_datagram(request, {Kind::kEcho, 0, sequence});
+    return send_all(socket.get(), request);
+  };
+  const auto receive = [&](OpenLoop& loop, std::uint64_t start) {
     const ssize_t got = ::recv(socket.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
-    if (got == 0) break;
     const std::uint64_t arrived = now_ns() - start;
     for (ssize_t i = 0; i < got; i++) {
       answer[received++] = buffer[static_cast<std::size_t>(i)];
@@ -364,10 +367,9 @@ Result<Block> Client::tcp_open(std::uint32_t bytes, double rate, Nanoseconds dur
       if (is_datagram(answer, {Kind::kEcho, 0, next_answer})) loop.answered(next_answer, arrived);
       next_answer++;
     }
-  }
-  loop.finish();
-  stopwatch.finish(block);
-  return block;
+    return got != 0;
+  };
+  return run_open_loop(poisson_schedule(rate, duration, seed), duration, interrupted_, send, receive);
 }
 
 Result<double> Client::tcp_stream(Nanoseconds duration) const {

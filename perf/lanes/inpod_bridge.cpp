@@ -3,7 +3,7 @@
 
 #include "netlink/netlink.h"
 #include "perf/lanes/parts.h"
-#include "perf/lanes/qemu_guest.h"
+#include "perf/lanes/tap_guest.h"
 
 namespace vmlane::perf {
 namespace {
@@ -49,17 +49,8 @@ Result<Path> InpodBridgeLane::set_up(Site& site, const std::string& pod, std::st
                                      const LaneOptions& options) const {
   Path path;
   VMLANE_ASSIGN(path.attached, site.attach(pod, kContainerNetwork));
-  VMLANE_ASSIGN(path.address, path.attached->address());
-  VMLANE_ASSIGN(const MacAddress mac, path.attached->mac());
   VMLANE_TRY(build(site, pod, *path.attached));
-  if (guest == kQemuGuest) {
-    VMLANE_ASSIGN(const QemuGuestNic nic, nic_on_tap(kTap, *path.attached));
-    VMLANE_TRY(start_qemu_guest(site, pod, nic, options, path));
-    return path;
-  }
-  VMLANE_ASSIGN(auto process,
-                start_native_guest(site, pod, kTap, mac, path.address, planted_delay(options, name())));
-  path.processes.push_back(std::move(process));
+  VMLANE_TRY(start_tap_guest(site, pod, kTap, guest, name(), options, path));
   return path;
 }
 

@@ -39,17 +39,4 @@ Result<> have_qemu(const SiteOptions& site) {
   return {};
 }
 
-Result<NamedProcess> start_native_guest(Site& site, const std::string& pod, const std::string& tap,
-                                        const MacAddress& mac, const IpAddress& address,
-                                        std::uint64_t delay_ns) {
-  return site.start(pod, "guest",
-                    {"native-guest", "--tap", tap, "--mac", mac.to_string(), "--address", address.to_string(),
-                     "--delay", std::to_string(delay_ns)});
-}
-
-std::uint64_t planted_delay(const LaneOptions& options, const std::string& lane) {
-  const auto found = options.guest_delay_ns.find(lane);
-  return found == options.guest_delay_ns.end() ? 0 : found->second;
-}
-
 }  // namespace vmlane::perf

@@ -18,12 +18,4 @@ Result<> have_plugin(const SiteOptions& site, const std::string& type);
 // The same for QEMU and the guest image.
 Result<> have_qemu(const SiteOptions& site);
 
-// Starts the native guest on a tap of the pod.
-Result<NamedProcess> start_native_guest(Site& site, const std::string& pod, const std::string& tap,
-                                        const MacAddress& mac, const IpAddress& address,
-                                        std::uint64_t delay_ns);
-
-// The delay that was planted in the lane, 0 for none.
-std::uint64_t planted_delay(const LaneOptions& options, const std::string& lane);
-
 }  // namespace vmlane::perf

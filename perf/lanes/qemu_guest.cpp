@@ -46,13 +46,6 @@ Result<> start_responder(const fs::path& directory, const lab::ProcessRef& qemu,
 
 }  // namespace
 
-Result<QemuGuestNic> nic_on_tap(const std::string& tap, const Attached& attached) {
-  QemuGuestNic nic{.mtu = attached.mtu(), .tap = tap};
-  VMLANE_ASSIGN(nic.mac, attached.mac());
-  VMLANE_ASSIGN(nic.address, attached.prefix());
-  return nic;
-}
-
 Result<> start_qemu_guest(Site& site, const std::string& pod, const QemuGuestNic& nic,
                           const LaneOptions& options, Path& path) {
   const NodeConfig& config = site.config();

@@ -20,9 +20,6 @@ struct QemuGuestNic {
   decltype(lab::QemuNic::backend) backend = {};
 };
 
-// The NIC that a CNI result describes, on a tap of the pod.
-Result<QemuGuestNic> nic_on_tap(const std::string& tap, const Attached& attached);
-
 // Boots a VM in the pod, runs the responder in it and adds its process to the path. Returns when the
 // responder has been started.
 Result<> start_qemu_guest(Site& site, const std::string& pod, const QemuGuestNic& nic,

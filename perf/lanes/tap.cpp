@@ -3,7 +3,7 @@
 
 #include "core/names.h"
 #include "perf/lanes/parts.h"
-#include "perf/lanes/qemu_guest.h"
+#include "perf/lanes/tap_guest.h"
 
 namespace vmlane::perf {
 
@@ -16,17 +16,7 @@ Result<Path> TapLane::set_up(Site& site, const std::string& pod, std::string_vie
                              const LaneOptions& options) const {
   Path path;
   VMLANE_ASSIGN(path.attached, site.attach(pod, kTapNetwork));
-  VMLANE_ASSIGN(path.address, path.attached->address());
-  VMLANE_ASSIGN(const MacAddress mac, path.attached->mac());
-  const std::string tap = names::tap_link("eth0");
-  if (guest == kQemuGuest) {
-    VMLANE_ASSIGN(const QemuGuestNic nic, nic_on_tap(tap, *path.attached));
-    VMLANE_TRY(start_qemu_guest(site, pod, nic, options, path));
-    return path;
-  }
-  VMLANE_ASSIGN(auto process,
-                start_native_guest(site, pod, tap, mac, path.address, planted_delay(options, name())));
-  path.processes.push_back(std::move(process));
+  VMLANE_TRY(start_tap_guest(site, pod, names::tap_link("eth0"), guest, name(), options, path));
   return path;
 }
 
