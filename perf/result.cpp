@@ -269,7 +269,9 @@ Result<RunResult> read_result(const std::filesystem::path& file) {
 }
 
 Result<> write_result(const std::filesystem::path& file, const RunResult& result) {
-  return write_file_atomically(file, result.to_json().dump(1) + "\n", {.mode = 0644});
+  // Reasons carry what programs printed, which need not be UTF-8: a run is not lost to a byte of theirs.
+  const std::string text = result.to_json().dump(1, ' ', false, Json::error_handler_t::replace);
+  return write_file_atomically(file, text + "\n", {.mode = 0644});
 }
 
 std::optional<Estimate> ratio_to_container(const LaneResult& lane) {

@@ -111,7 +111,7 @@ struct RunResult {
 
 // Errors name the file; another schema than ours is Code::kIncompatibleVersion.
 Result<RunResult> read_result(const std::filesystem::path& file);
-// Whole or not at all.
+// Whole or not at all. Bytes in texts that are no UTF-8 are replaced.
 Result<> write_result(const std::filesystem::path& file, const RunResult& result);
 
 // As the table and the report show it: the yardstick's own is exactly 1.

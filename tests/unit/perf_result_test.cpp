@@ -86,6 +86,18 @@ TEST(ResultTest, ComesBackFromItsFileAsItWas) {
   EXPECT_EQ(back->to_json(), run.to_json());
 }
 
+// A lane's reason has what a program printed before it ended.
+TEST(ResultTest, TextThatIsNoUtf8DoesNotCostTheRun) {
+  const test::TemporaryDirectory directory;
+  RunResult run = run_of(2);
+  run.lanes[2].reason = "it said \xff\xfe";
+  ASSERT_TRUE(write_result(directory.path() / "result.json", run));
+  const auto back = read_result(directory.path() / "result.json");
+  ASSERT_TRUE(back) << back.error().text();
+  EXPECT_TRUE(back->lanes[2].reason.starts_with("it said ")) << back->lanes[2].reason;
+  EXPECT_EQ(back->lanes[1].rtt[0].histogram.count(), 1000U);
+}
+
 // Every key that is needed, taken away or made something else, is named.
 TEST(ResultTest, WrongFilesAreToldOfByKey) {
   const Json good = run_of(3).to_json();
