@@ -73,24 +73,32 @@ Json Histogram::to_json() const {
   return {{"counts", std::move(counts)}, {"max", max_}, {"sum", sum_}};
 }
 
-Result<Histogram> Histogram::from_json(const Json& json) {
+Result<Histogram> Histogram::from_json(const Json& json, const std::string& what) {
+  constexpr auto kLarge = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max());
   Histogram histogram;
-  ObjectReader reader(json, "histogram: ", Code::kDecode);
+  ObjectReader reader(json, what, Code::kDecode);
   VMLANE_ASSIGN(const Json* counts, reader.array("counts"));
   const auto wrong = [&] { return reader.wrong("counts", "a list of pairs of a value in ns and a count"); };
   if (counts == nullptr) return wrong();
+  std::size_t last = 0;
   for (const Json& pair : *counts) {
     const bool good =
         pair.is_array() && pair.size() == 2 && pair[0].is_number_unsigned() && pair[1].is_number_unsigned();
     if (!good || pair[0].get<std::uint64_t>() > kMaxValue) return wrong();
     const auto count = pair[1].get<std::uint64_t>();
-    histogram.counts_[bucket_of(pair[0].get<std::uint64_t>())] += count;
+    if (count == 0 || count > kLarge - histogram.count_) return wrong();
+    const std::size_t bucket = bucket_of(pair[0].get<std::uint64_t>());
+    histogram.counts_[bucket] += count;
     histogram.count_ += count;
+    last = std::max(last, bucket);
   }
   VMLANE_ASSIGN(const auto max, reader.integer("max", 0, static_cast<std::int64_t>(kMaxValue)));
-  VMLANE_ASSIGN(const auto sum, reader.integer("sum", 0, std::numeric_limits<std::int64_t>::max()));
-  histogram.max_ = static_cast<std::uint64_t>(max.value_or(0));
-  histogram.sum_ = static_cast<std::uint64_t>(sum.value_or(0));
+  VMLANE_ASSIGN(const auto sum, reader.integer("sum", 0, static_cast<std::int64_t>(kLarge)));
+  if (!max || bucket_of(static_cast<std::uint64_t>(*max)) != last)
+    return reader.wrong("max", "a value of the last bucket of \"counts\"");
+  if (!sum) return reader.wrong("sum", "the sum of all values in ns");
+  histogram.max_ = static_cast<std::uint64_t>(*max);
+  histogram.sum_ = static_cast<std::uint64_t>(*sum);
   return histogram;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -31,8 +32,10 @@ class Histogram {
   // {"counts": [[value, count], ...], "max": ns, "sum": ns} with the non-empty buckets by their highest
   // value.
   Json to_json() const;
-  // Code::kDecode naming the key.
-  static Result<Histogram> from_json(const Json& json);
+  // Code::kDecode naming the key, after `what` (its place in the file, with a dot at the end). What recording
+  // cannot have made, as a maximum outside the last bucket, is refused: percentiles would be wrong in
+  // silence.
+  static Result<Histogram> from_json(const Json& json, const std::string& what = "histogram.");
 
   // Upper ends and counts of the non-empty buckets, in order.
   std::vector<std::pair<std::uint64_t, std::uint64_t>> buckets() const;

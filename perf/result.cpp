@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "perf/result.h"
 
+#include <algorithm>
 #include <cmath>
+#include <initializer_list>
 #include <limits>
+#include <string_view>
 
 #include "core/files.h"
 
@@ -91,8 +94,17 @@ class Reader {
       return reader_.wrong(key, "a number");
     return value->get<double>();
   }
-  Result<std::uint64_t> count(const char* key) {
-    VMLANE_ASSIGN(const auto value, reader_.integer(key, 0, kLarge));
+  // One of a few words: a status nobody knows would be shown as if all were well.
+  Result<std::string> word(const char* key, std::initializer_list<std::string_view> words) {
+    VMLANE_ASSIGN(auto value, text(key));
+    if (std::ranges::find(words, value) != words.end()) return value;
+    std::string expected;
+    for (const std::string_view known : words)
+      expected += (expected.empty() ? "one of " : ", ") + std::string(known);
+    return reader_.wrong(key, expected);
+  }
+  Result<std::uint64_t> count(const char* key, std::int64_t most = kLarge) {
+    VMLANE_ASSIGN(const auto value, reader_.integer(key, 0, most));
     if (!value) return reader_.wrong(key, "a count");
     return static_cast<std::uint64_t>(*value);
   }
@@ -131,7 +143,8 @@ class Reader {
   }
   Result<std::vector<std::string>> list(const char* key) {
     VMLANE_ASSIGN(auto value, reader_.strings(key));
-    return value.value_or(std::vector<std::string>());
+    if (!value) return reader_.wrong(key, "a list of texts");
+    return std::move(*value);
   }
 
  private:
@@ -142,13 +155,13 @@ Result<RttCell> read_cell(const Json& json, const std::string& what) {
   Reader reader(json, what);
   RttCell cell;
   VMLANE_ASSIGN(cell.kind.protocol, reader.text("protocol"));
-  VMLANE_ASSIGN(const std::uint64_t bytes, reader.count("bytes"));
+  VMLANE_ASSIGN(const std::uint64_t bytes, reader.count("bytes", std::numeric_limits<std::uint32_t>::max()));
   cell.kind.bytes = static_cast<std::uint32_t>(bytes);
   VMLANE_ASSIGN(cell.kind.rate, reader.number("rate"));
   VMLANE_ASSIGN(cell.sent, reader.count("sent"));
   VMLANE_ASSIGN(cell.lost, reader.count("lost"));
   VMLANE_ASSIGN(const Json* histogram, reader.object("histogram"));
-  VMLANE_ASSIGN(cell.histogram, Histogram::from_json(*histogram));
+  VMLANE_ASSIGN(cell.histogram, Histogram::from_json(*histogram, what + "histogram."));
   VMLANE_ASSIGN(cell.p50_ratio, reader.epochs("p50_ratio"));
   VMLANE_ASSIGN(cell.p99_ratio, reader.epochs("p99_ratio"));
   VMLANE_ASSIGN(cell.p50_us, reader.epochs("block_p50_us"));
@@ -161,7 +174,7 @@ Result<LaneResult> read_lane(const Json& json, const std::string& what) {
   LaneResult lane;
   VMLANE_ASSIGN(lane.name, reader.text("name"));
   VMLANE_ASSIGN(lane.guest, reader.text("guest"));
-  VMLANE_ASSIGN(lane.status, reader.text("status"));
+  VMLANE_ASSIGN(lane.status, reader.word("status", {"ok", "skipped", "failed", "partial"}));
   VMLANE_ASSIGN(lane.reason, reader.text("reason"));
   VMLANE_ASSIGN(const Json* cells, reader.array("cells"));
   for (std::size_t i = 0; i < cells->size(); i++) {
@@ -175,8 +188,8 @@ Result<LaneResult> read_lane(const Json& json, const std::string& what) {
     VMLANE_ASSIGN(lane.series[key].ratio, entry.epochs("ratio"));
   }
   VMLANE_ASSIGN(const Json* processes, reader.array("processes"));
-  for (const Json& value : *processes) {
-    Reader entry(value, what + ".processes.");
+  for (std::size_t i = 0; i < processes->size(); i++) {
+    Reader entry((*processes)[i], what + ".processes[" + std::to_string(i) + "].");
     ProcessCpu process;
     VMLANE_ASSIGN(process.name, entry.text("name"));
     VMLANE_ASSIGN(process.ns_per_packet, entry.number("ns_per_packet"));
@@ -199,7 +212,7 @@ Json to_json(const Noise& noise) {
 Result<Noise> read_noise(const Json& json) {
   Reader reader(json, "noise.");
   Noise noise;
-  VMLANE_ASSIGN(noise.verdict, reader.text("verdict"));
+  VMLANE_ASSIGN(noise.verdict, reader.word("verdict", {"quiet", "noisy", "unusable"}));
   VMLANE_ASSIGN(noise.reasons, reader.list("reasons"));
   VMLANE_ASSIGN(noise.steal_percent, reader.number("steal_percent"));
   VMLANE_ASSIGN(noise.floor_p50_us, reader.number("floor_p50_us"));
@@ -242,7 +255,7 @@ Result<RunResult> RunResult::from_json(const Json& json) {
   RunResult result;
   VMLANE_ASSIGN(result.started, reader.text("started"));
   VMLANE_ASSIGN(result.seconds, reader.number("seconds"));
-  VMLANE_ASSIGN(result.status, reader.text("status"));
+  VMLANE_ASSIGN(result.status, reader.word("status", {"complete", "partial"}));
   VMLANE_ASSIGN(result.reason, reader.text("reason"));
   VMLANE_ASSIGN(result.machine, reader.texts("machine"));
   VMLANE_ASSIGN(result.settings, reader.texts("settings"));

@@ -116,6 +116,26 @@ TEST(ResultTest, WrongFilesAreToldOfByKey) {
           << pointer << ": " << result.error().text();
     }
   }
+  struct Planted {
+    const char* pointer;
+    Json value;
+    const char* told;
+  };
+  for (const auto& [pointer, value, told] :
+       std::vector<Planted>{{"/status", "fine", "\"status\""},
+                            {"/noise/verdict", "loud", "\"noise.verdict\""},
+                            {"/noise/reasons", nullptr, "\"noise.reasons\""},
+                            {"/lanes/1/status", "fine", "\"lanes[1].status\""},
+                            {"/lanes/1/cells/0", 7, "\"lanes[1].cells[0].protocol\""},
+                            {"/lanes/1/cells/0/bytes", std::uint64_t{1} << 32, "\"lanes[1].cells[0].bytes\""},
+                            {"/lanes/1/cells/0/histogram/max", "x", "\"lanes[1].cells[0].histogram.max\""},
+                            {"/lanes/1/processes/0/name", 7, "\"lanes[1].processes[0].name\""}}) {
+    Json bad = good;
+    bad[Json::json_pointer(pointer)] = value;
+    const auto result = RunResult::from_json(bad);
+    ASSERT_FALSE(result) << pointer;
+    EXPECT_NE(result.error().text().find(told), std::string::npos) << result.error().text();
+  }
   Json newer = good;
   newer["schema"] = 2;
   EXPECT_EQ(RunResult::from_json(newer).error().code, Code::kIncompatibleVersion);

@@ -82,6 +82,25 @@ TEST(HistogramTest, JsonRoundTripAndWrongJson) {
     ASSERT_FALSE(wrong) << text;
     EXPECT_NE(wrong.error().message.find("counts"), std::string::npos) << wrong.error().text();
   }
+  EXPECT_TRUE(Histogram::from_json(Histogram().to_json())) << "of nothing";
+}
+
+// Read as they stand, these would give percentiles above the maximum, or of a count that wrapped round.
+TEST(HistogramTest, WhatRecordingCannotHaveMadeIsRefused) {
+  for (const auto& [text, key] : {
+           std::pair(R"({"counts":[[5,1],[900,1]],"max":5,"sum":905})", "max"),
+           std::pair(R"({"counts":[[5,1]],"max":900,"sum":5})", "max"),
+           std::pair(R"({"counts":[],"max":900,"sum":0})", "max"),
+           std::pair(R"({"counts":[[5,1]],"sum":5})", "max"),
+           std::pair(R"({"counts":[[5,1]],"max":5})", "sum"),
+           std::pair(R"({"counts":[[5,0]],"max":5,"sum":0})", "counts"),
+           std::pair(R"({"counts":[[5,9223372036854775807],[9,1]],"max":9,"sum":1})", "counts"),
+       }) {
+    const auto wrong = Histogram::from_json(Json::parse(text), "here.");
+    ASSERT_FALSE(wrong) << text;
+    EXPECT_NE(wrong.error().message.find("\"here." + std::string(key) + "\""), std::string::npos)
+        << wrong.error().text();
+  }
 }
 
 // Epochs that each have their own level, as set-ups do.
