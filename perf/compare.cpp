@@ -36,8 +36,13 @@ void add(Comparison& comparison, const LaneResult& lane, const std::string& quan
                 .before = bootstrap(before).median,
                 .after = bootstrap(after).median,
                 .factor = bootstrap_ratio(before, after, kConfidence)};
-  const bool enough = std::min(count(before), count(after)) >= kLeastObservations;
-  change.verdict = enough ? judge(change.factor, higher_is_better) : Verdict::kTooFew;
+  if (change.before == 0 && change.after == 0) change.factor = {1, 1, 1};
+  if (std::min(count(before), count(after)) < kLeastObservations)
+    change.verdict = Verdict::kTooFew;
+  else if (change.before == 0 && change.after != 0)
+    change.verdict = Verdict::kNoFactor;
+  else
+    change.verdict = judge(change.factor, higher_is_better);
   comparison.changes.push_back(std::move(change));
 }
 
@@ -67,6 +72,18 @@ const LaneResult* find(const RunResult& result, const LaneResult& like) {
 
 std::string title(const LaneResult& lane) {
   return lane.name + " (" + lane.guest + ")";
+}
+
+// ": skipped, no such NIC" of a lane that is in a result and was not measured, nothing of one that is not in
+// it.
+std::string why_not(const LaneResult* lane) {
+  return lane == nullptr ? std::string() : ": " + lane->status + ", " + lane->reason;
+}
+
+// A lane that broke off has figures all the same, of fewer set-ups than the other side's.
+void tell_incomplete(Comparison& comparison, const std::string& which, const LaneResult& lane) {
+  if (lane.status != "ok")
+    comparison.notes.push_back(title(lane) + " was not measured wholly " + which + why_not(&lane));
 }
 
 void compare_texts(Comparison& comparison, const std::string& what,
@@ -114,6 +131,8 @@ std::string verdict_text(Verdict verdict) {
       return "WORSE";
     case Verdict::kTooFew:
       return "too few to tell";
+    case Verdict::kNoFactor:
+      return "was 0, cannot be told";
   }
   return "";
 }
@@ -133,13 +152,22 @@ Comparison compare(const RunResult& before, const RunResult& after) {
   for (const LaneResult& lane : before.lanes) {
     const LaneResult* other = find(after, lane);
     const bool there = other != nullptr && measured(*other);
-    if (measured(lane) && there && lane.name != kYardstick) add_lane(comparison, lane, *other);
-    if (measured(lane) && !there) comparison.notes.push_back(title(lane) + " was measured before only");
+    if (measured(lane) && there) {
+      if (lane.name != kYardstick) add_lane(comparison, lane, *other);
+      tell_incomplete(comparison, "before", lane);
+      tell_incomplete(comparison, "after", *other);
+    } else if (measured(lane)) {
+      comparison.notes.push_back(title(lane) + " was measured before only" + why_not(other));
+    } else if (!there) {
+      comparison.notes.push_back(title(lane) + " was measured in neither" + why_not(&lane));
+    }
   }
   for (const LaneResult& lane : after.lanes) {
     const LaneResult* other = find(before, lane);
     if (measured(lane) && (other == nullptr || !measured(*other)))
-      comparison.notes.push_back(title(lane) + " was measured after only");
+      comparison.notes.push_back(title(lane) + " was measured after only" + why_not(other));
+    if (!measured(lane) && other == nullptr)
+      comparison.notes.push_back(title(lane) + " was measured in neither" + why_not(&lane));
   }
   return comparison;
 }
@@ -149,11 +177,13 @@ std::string render_comparison(const Comparison& comparison) {
   for (const std::string& warning : comparison.warnings) text += "warning: " + warning + "\n";
   for (const std::string& note : comparison.notes) text += "note: " + note + "\n";
   TextTable table({"LANE", "GUEST", "QUANTITY", "BEFORE", "AFTER", "CHANGE", "99 % INTERVAL", "VERDICT"});
-  for (const Change& change : comparison.changes)
+  for (const Change& change : comparison.changes) {
+    const bool none = change.verdict == Verdict::kNoFactor;
     table.add({change.lane, change.guest, change.quantity, fixed(change.before, 3), fixed(change.after, 3),
-               percent(change.factor.median),
-               percent(change.factor.low) + " to " + percent(change.factor.high),
+               none ? "" : percent(change.factor.median),
+               none ? "" : percent(change.factor.low) + " to " + percent(change.factor.high),
                verdict_text(change.verdict)});
+  }
   text += table.text();
   if (comparison.changes.empty()) return text + "Nothing can be compared: no lane was measured in both.\n";
   return text + (comparison.worse() ? "Something got worse.\n" : "Nothing got worse.\n");

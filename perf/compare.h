@@ -8,7 +8,8 @@
 
 namespace vmlane::perf {
 
-enum class Verdict { kSame, kBetter, kWorse, kTooFew };
+// kNoFactor: it was 0 before and is not now, which no percentage tells.
+enum class Verdict { kSame, kBetter, kWorse, kTooFew, kNoFactor };
 
 // One quantity of one lane in both runs, as a ratio to the container: that takes out what changed about the
 // machine.
@@ -25,7 +26,7 @@ struct Change {
 struct Comparison {
   std::vector<Change> changes;
   std::vector<std::string> warnings;  // why the two may not be comparable
-  std::vector<std::string> notes;     // lanes that only one of them has measured
+  std::vector<std::string> notes;     // lanes that one of them, or both, have not measured, or not wholly
 
   bool worse() const;
 };

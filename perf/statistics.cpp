@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <random>
 
 namespace vmlane::perf {
@@ -37,6 +38,7 @@ double quantile(const std::vector<double>& sorted, double fraction) {
   const double at = fraction * static_cast<double>(sorted.size() - 1);
   const auto below = static_cast<std::size_t>(at);
   const std::size_t above = std::min(below + 1, sorted.size() - 1);
+  if (std::isinf(sorted[above])) return sorted[above];  // nothing lies between a number and infinity
   return std::lerp(sorted[below], sorted[above], at - static_cast<double>(below));
 }
 
@@ -77,7 +79,9 @@ Estimate bootstrap_ratio(const Epochs& a, const Epochs& b, double confidence) {
   return interval(median(flat(kept_b)) / middle_a, confidence, [&](std::mt19937_64& random) {
     const double below = resampled_median(kept_a, random);
     const double above = resampled_median(kept_b, random);
-    return below == 0 ? middle_a : above / below;
+    // Nothing over nothing is no change; something over nothing is beyond every bound.
+    if (below == 0) return above == 0 ? 1 : std::numeric_limits<double>::infinity();
+    return above / below;
   });
 }
 

@@ -24,7 +24,9 @@ double median(std::vector<double> values);
 // (percentile method, 2000 resamples, from a fixed seed, so that a report can be rendered again).
 Estimate bootstrap(const Epochs& epochs);
 
-// median(b) / median(a) with its interval at `confidence` (0.95, 0.99 ...), both sides resampled.
+// median(b) / median(a) with its interval at `confidence` (0.95, 0.99 ...), both sides resampled. All 0 when
+// there is no such factor: a side is empty or median(a) is 0. The upper end is infinite when a resampled a is
+// 0 that often.
 Estimate bootstrap_ratio(const Epochs& a, const Epochs& b, double confidence);
 
 }  // namespace vmlane::perf

@@ -171,6 +171,38 @@ TEST(CompareTest, TooFewObservationsAreSaidToBeSo) {
   EXPECT_EQ(find(compare(before, after), "round trip")->verdict, Verdict::kTooFew);
 }
 
+// A lane that lost packets at every rate has no rate without loss: 0, of which nothing is so many percent.
+TEST(CompareTest, WhatWasNothingIsNotSaidToHaveChangedByAFactor) {
+  const auto with = [](double ratio) {
+    RunResult run = run_of(1, 1.0);
+    run.lanes[1].series["udp_zero_loss_pps"].ratio = Epochs(3, std::vector<double>(3, ratio));
+    return run;
+  };
+  const Comparison from_nothing = compare(with(0), with(0.5));
+  EXPECT_EQ(find(from_nothing, "UDP without loss")->verdict, Verdict::kNoFactor);
+  EXPECT_FALSE(from_nothing.worse()) << render_comparison(from_nothing);
+  EXPECT_EQ(render_comparison(from_nothing).find("-100"), std::string::npos);
+  EXPECT_EQ(find(compare(with(0), with(0)), "UDP without loss")->verdict, Verdict::kSame);
+  EXPECT_EQ(find(compare(with(0.5), with(0)), "UDP without loss")->verdict, Verdict::kWorse);
+}
+
+TEST(CompareTest, LanesThatWereNotMeasuredAreToldWithTheirReason) {
+  const RunResult before = run_of(1);
+  RunResult after = run_of(2);
+  after.lanes[1].status = "partial";
+  after.lanes[1].reason = "interrupted";
+  after.lanes.push_back({.name = "macvtap", .guest = "qemu", .status = "failed", .reason = "no kernel"});
+  const std::string text = render_comparison(compare(before, after));
+  for (const char* part : {"sriov (native) was measured in neither: skipped, no hardware",
+                           "macvtap (qemu) was measured in neither: failed, no kernel",
+                           "tap (native) was not measured wholly after: partial, interrupted"})
+    EXPECT_NE(text.find(part), std::string::npos) << part << " is not in\n" << text;
+  EXPECT_EQ(text.find("sriov"), text.rfind("sriov")) << "told once\n" << text;
+  after.lanes[1].rtt.clear();
+  EXPECT_NE(render_comparison(compare(before, after)).find("measured before only: partial, interrupted"),
+            std::string::npos);
+}
+
 TEST(CompareTest, TellsWhyTwoRunsMayNotBeComparable) {
   const RunResult before = run_of(1);
   RunResult after = run_of(2);

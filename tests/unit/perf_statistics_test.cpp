@@ -153,6 +153,10 @@ TEST(StatisticsTest, RatioOfTwoRuns) {
   EXPECT_LT(ratio.high, 1.3);
   const Estimate nothing = bootstrap_ratio({}, {{1}}, 0.99);
   EXPECT_EQ(nothing.median, 0);
+  const Estimate often_none = bootstrap_ratio({{0, 0, 1, 1, 1}}, {{2, 2, 2, 2, 2}}, 0.99);
+  EXPECT_EQ(often_none.median, 2);
+  EXPECT_EQ(often_none.low, 2);
+  EXPECT_TRUE(std::isinf(often_none.high)) << often_none.high;
 }
 
 }  // namespace
