@@ -22,10 +22,10 @@ body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;mar
 h1{font-size:1.6em;margin:.6em 0 .2em}h2{font-size:1.25em;margin:1.6em 0 .4em;border-bottom:1px solid var(--line)}
 p{margin:.5em 0}.note,.dim{color:var(--dim);font-size:.9em}
 figure{margin:1em 0;padding:12px;background:var(--soft);border:1px solid var(--line);border-radius:6px}
-figcaption{font-weight:600;margin-bottom:6px}svg{width:100%;height:auto;display:block}
-svg text{fill:var(--fg);font-size:13px}svg .axis{fill:var(--dim)}svg .grid{stroke:var(--line)}
+figcaption{font-weight:600;margin-bottom:6px}svg{width:100%;min-width:560px;height:auto;display:block}
+svg text{fill:var(--fg);font-size:13px;paint-order:stroke;stroke:var(--soft);stroke-width:4px;stroke-linejoin:round}svg .axis{fill:var(--dim)}svg .grid{stroke:var(--line)}
 svg .whisker{stroke:var(--fg);stroke-width:1.5}svg .reference{stroke:var(--fg);stroke-dasharray:4 3}
-svg .line{fill:none;stroke-width:2}
+svg .line{fill:none;stroke-width:2}svg .mark{stroke:var(--soft)}
 .wide{overflow-x:auto}table{border-collapse:collapse;font-size:.9em;min-width:100%}
 th,td{padding:4px 10px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
 th{color:var(--dim);font-weight:600}td:first-child,th:first-child,td.text,th.text{text-align:left}td.text{white-space:normal;min-width:11em}
@@ -255,7 +255,9 @@ std::string missing_lanes(const RunResult& run) {
 
 std::string noise_text(const Noise& noise) {
   std::string out = "<p><span class=\"verdict\">machine: " + escape_html(noise.verdict) + "</span> ";
-  for (const std::string& reason : noise.reasons) out += escape_html(reason) + ". ";
+  std::string why;
+  for (const std::string& reason : noise.reasons) why += (why.empty() ? "" : "; ") + escape_html(reason);
+  if (!why.empty()) out += why + ". ";
   return out + std::to_string(noise.discarded_blocks) + " of " + std::to_string(noise.blocks) +
          " pairs of blocks were left out because the machine itself was slow or fast beside them; loop-back "
          "round trip " +

@@ -24,13 +24,14 @@ std::string colour(int index) {
 }
 
 std::string open_svg(const std::string& title, const std::string& description, double height) {
-  return "<figure><figcaption>" + escape_html(title) + "</figcaption><svg role=\"img\" viewBox=\"0 0 " +
-         number(kWidth) + " " + number(height) + "\"><title>" + escape_html(title) + "</title><desc>" +
-         escape_html(description) + "</desc>\n";
+  return "<figure><figcaption>" + escape_html(title) +
+         "</figcaption><div class=\"wide\"><svg role=\"img\" viewBox=\"0 0 " + number(kWidth) + " " +
+         number(height) + "\"><title>" + escape_html(title) + "</title><desc>" + escape_html(description) +
+         "</desc>\n";
 }
 
 std::string close_svg(const std::string& description) {
-  return "</svg><p class=\"note\">" + escape_html(description) + "</p></figure>\n";
+  return "</svg></div><p class=\"note\">" + escape_html(description) + "</p></figure>\n";
 }
 
 std::string text_at(double x, double y, const char* anchor, const std::string& text, const char* style = "") {
@@ -41,6 +42,18 @@ std::string text_at(double x, double y, const char* anchor, const std::string& t
 std::string line(double x1, double y1, double x2, double y2, const char* style) {
   return "<line x1=\"" + number(x1) + "\" y1=\"" + number(y1) + "\" x2=\"" + number(x2) + "\" y2=\"" +
          number(y2) + "\" " + style + "/>\n";
+}
+
+// From the ninth line on, colours and dashes come again; these lines have a mark besides. Few marks are
+// enough to tell them, and a line of thousands of points stays a line.
+std::string mark(int index, double x, double y) {
+  const int round = index / kColours;
+  if (round <= 0) return {};
+  const std::string style = "style=\"fill:" + colour(index) + "\" class=\"mark\"";
+  if (round % 2 == 1)
+    return "<circle cx=\"" + number(x) + "\" cy=\"" + number(y) + "\" r=\"4\" " + style + "/>\n";
+  return "<rect x=\"" + number(x - 4) + "\" y=\"" + number(y - 4) + "\" width=\"8\" height=\"8\" " + style +
+         "/>\n";
 }
 
 }  // namespace
@@ -86,6 +99,7 @@ std::string bar_plot(const BarPlot& plot) {
   const double height = kTop + kRow * static_cast<double>(plot.bars.size()) + 8;
   std::string svg = open_svg(plot.title, plot.description, height);
   double y = kTop;
+  std::string values;  // over everything else; their outline keeps them readable on the reference line
   for (const Bar& bar : plot.bars) {
     const double middle = y + kRow / 2;
     svg += text_at(kLabels - 8, middle + 4, "end", bar.label);
@@ -101,12 +115,12 @@ std::string bar_plot(const BarPlot& plot) {
       svg += line(low, middle - 5, low, middle + 5, "class=\"whisker\"");
       svg += line(high, middle - 5, high, middle + 5, "class=\"whisker\"");
     }
-    svg += text_at(end + 6, middle + 4, "start", bar.text);
+    values += text_at(end + 6, middle + 4, "start", bar.text);
     y += kRow;
   }
   if (plot.reference)
     svg += line(x(*plot.reference), 2, x(*plot.reference), height - 2, "class=\"reference\"");
-  return svg + close_svg(plot.description);
+  return svg + values + close_svg(plot.description);
 }
 
 std::string line_plot(const LinePlot& plot) {
@@ -140,10 +154,18 @@ std::string line_plot(const LinePlot& plot) {
     svg += "<polyline points=\"";
     for (const auto& [px, py] : entry.points) svg += number(x(px)) + "," + number(y(py)) + " ";
     svg += "\" " + style + "/>\n";
+    constexpr double kBetweenMarks = 60;
+    double marked = -kBetweenMarks;
+    for (const auto& [px, py] : entry.points) {
+      if (x(px) - marked < kBetweenMarks) continue;
+      marked = x(px);
+      svg += mark(entry.colour, x(px), y(py));
+    }
     const double left = kLeft + (index % 2 == 0 ? 0 : (kWidth - kLeft) / 2);
     const std::size_t row_number = index / 2;
     const double row = bottom + 52 + kLegendRow * static_cast<double>(row_number);
     svg += line(left, row - 4, left + 34, row - 4, style.c_str());
+    svg += mark(entry.colour, left + 17, row - 4);
     svg += text_at(left + 42, row, "start", entry.label);
     index++;
   }

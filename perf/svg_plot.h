@@ -7,7 +7,9 @@
 #include <vector>
 
 // Plots as inline SVG. Colours are the CSS variables --c0 to --c7 of the page, so that they follow its light
-// or dark scheme; lines differ by their dashes as well, for readers who do not tell the colours apart.
+// or dark scheme; lines differ by their dashes as well, for readers who do not tell the colours apart, and
+// from the ninth on by marks. On a screen too narrow to read them a plot scrolls sideways instead of
+// shrinking.
 namespace vmlane::perf {
 
 // Text for HTML and SVG, attribute values included.

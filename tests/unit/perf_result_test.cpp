@@ -3,6 +3,7 @@
 
 #include <random>
 #include <regex>
+#include <set>
 
 #include "perf/compare.h"
 #include "perf/html_report.h"
@@ -236,6 +237,22 @@ TEST(ReportTest, ShowsEveryLaneAndTakesNothingFromElsewhere) {
   EXPECT_EQ(page.find("inf,"), std::string::npos);
   for (const char* plot : {"against the container", "how many take how long", "TCP stream", "block by block"})
     EXPECT_NE(page.find(plot), std::string::npos) << plot;
+}
+
+// There are more lanes and guests than colours: no two lines may look alike.
+TEST(ReportTest, LinesOfManyLanesDiffer) {
+  std::mt19937_64 random(1);
+  RunResult run = run_of(1);
+  run.lanes.clear();
+  for (int i = 0; i < 20; i++) run.lanes.push_back(lane_of(random, "lane" + std::to_string(i), "native", 1));
+  const std::string page = html_report({run});
+  const auto plot = page.find("how many take how long");
+  const std::string svg = page.substr(plot, page.find("</svg>", plot) - plot);
+  std::set<std::string> looks;
+  const std::regex line("<polyline[^>]*(style=[^/]*)/>\\s*(<[a-z]+)?");
+  for (std::sregex_iterator it(svg.begin(), svg.end(), line), end; it != end; ++it)
+    looks.insert((*it)[1].str() + (*it)[2].str());
+  EXPECT_EQ(looks.size(), 20U);
 }
 
 // Elements close in the order they opened.
