@@ -28,6 +28,8 @@ int run_vmlanectl(std::vector<std::string> arguments, const Invocation& invocati
   app.failure_message(CLI::FailureMessage::simple);
   add_lab_commands(app, context);
   add_attachment_commands(app, context);
+  add_cloud_init_command(app, context);
+  add_policy_commands(app, context);
   const auto separator = std::ranges::find(arguments, "--");
   if (separator != arguments.end()) context.command.assign(separator + 1, arguments.end());
   arguments.erase(separator, arguments.end());

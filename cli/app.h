@@ -38,6 +38,8 @@ struct Context {
 
 void add_lab_commands(CLI::App& app, Context& context);
 void add_attachment_commands(CLI::App& app, Context& context);
+void add_cloud_init_command(CLI::App& app, Context& context);
+void add_policy_commands(CLI::App& app, Context& context);
 
 // Adds the output switch `-o, --output table|json|yaml`.
 void add_output_option(CLI::App& command, Context& context);

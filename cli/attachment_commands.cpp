@@ -5,19 +5,16 @@
 
 #include "cli/app.h"
 #include "cli/attachments.h"
-#include "cli/lab_options.h"
+#include "cli/node_source.h"
 #include "cni/leftovers.h"
 #include "cni/real_kernel.h"
 #include "core/boot_id.h"
-#include "lab/lab.h"
 
 namespace vmlane::cli {
 namespace {
 
 struct AttachmentArguments {
-  std::string config;
-  bool lab = false;
-  LabDirectory directory;
+  NodeSource node;
   std::string id;
   std::string ifname;
   bool dry_run = false;
@@ -31,20 +28,8 @@ constexpr std::string_view kExamples =
     "  vmlanectl attachment show 0123abcd...(container id) eth0\n"
     "  vmlanectl attachment sweep --dry-run";
 
-Result<NodeConfig> read_node_config(const AttachmentArguments& arguments, const Context& context) {
-  Invocation invocation = context.invocation;
-  if (arguments.lab) {
-    const lab::LabPaths paths = arguments.directory.paths();
-    VMLANE_TRY(lab::open_lab(paths));
-    invocation.env["VMLANE_CONFIG"] = paths.node_config().string();
-  } else if (!arguments.config.empty()) {
-    invocation.env["VMLANE_CONFIG"] = arguments.config;
-  }
-  return load_node_config(invocation);
-}
-
 Result<RecordStore::Listing> read_records(const AttachmentArguments& arguments, const Context& context) {
-  VMLANE_ASSIGN(const NodeConfig config, read_node_config(arguments, context));
+  VMLANE_ASSIGN(const NodeConfig config, arguments.node.read(context));
   return RecordStore(config).list();
 }
 
@@ -83,6 +68,8 @@ int show_attachment(const AttachmentArguments& arguments, const Context& context
   }
   Json object = record->to_json();
   object["id"] = record->key.id();
+  if (Json counters = attachment_counters(*record); !counters.is_null())
+    object["counters"] = std::move(counters);
   context.out() << render_object(context.format, object);
   return 0;
 }
@@ -120,7 +107,7 @@ Result<Json> sweep(const AttachmentArguments& arguments, const Context& context,
 }
 
 int sweep_attachments(const AttachmentArguments& arguments, const Context& context) {
-  const auto config = read_node_config(arguments, context);
+  const auto config = arguments.node.read(context);
   if (!config) return context.failed(config.error());
   const auto listing = RecordStore(*config).list();
   if (!listing) return context.failed(listing.error());
@@ -145,15 +132,6 @@ int sweep_attachments(const AttachmentArguments& arguments, const Context& conte
   return status;
 }
 
-void add_source_options(CLI::App& command, AttachmentArguments& arguments) {
-  auto* config = command
-                     .add_option("--config", arguments.config,
-                                 "node config (default: $VMLANE_CONFIG, else the system's)")
-                     ->type_name("FILE");
-  auto* lab = command.add_flag("--lab", arguments.lab, "attachments of the lab")->excludes(config);
-  arguments.directory.add_option(command)->needs(lab);
-}
-
 }  // namespace
 
 void add_attachment_commands(CLI::App& app, Context& context) {
@@ -163,7 +141,7 @@ void add_attachment_commands(CLI::App& app, Context& context) {
   group->footer(std::string(kExamples));
 
   CLI::App* list = group->add_subcommand("ls", "List attachments");
-  add_source_options(*list, *arguments);
+  arguments->node.add_options(*list);
   add_output_option(*list, context);
   list->callback([arguments, &context] {
     context.run = [=, &context] { return list_attachments(*arguments, context); };
@@ -172,7 +150,7 @@ void add_attachment_commands(CLI::App& app, Context& context) {
   CLI::App* swept = group->add_subcommand(
       "sweep", "Remove the attachments whose sandbox is gone: the DEL that a runtime did not send");
   swept->add_flag("--dry-run", arguments->dry_run, "only say what would be removed");
-  add_source_options(*swept, *arguments);
+  arguments->node.add_options(*swept);
   add_output_option(*swept, context);
   swept->callback([arguments, &context] {
     context.run = [=, &context] { return sweep_attachments(*arguments, context); };
@@ -183,7 +161,7 @@ void add_attachment_commands(CLI::App& app, Context& context) {
                    "attachment id or a unique beginning of one; with IFNAME a container id")
       ->required();
   show->add_option("IFNAME", arguments->ifname, "interface in the pod");
-  add_source_options(*show, *arguments);
+  arguments->node.add_options(*show);
   add_output_option(*show, context);
   show->callback([arguments, &context] {
     context.run = [=, &context] { return show_attachment(*arguments, context); };

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/attachments.h"
 
+#include "ebpf/workload.h"
+
 namespace vmlane::cli {
 namespace {
 
@@ -27,6 +29,18 @@ Json attachment_summary(const AttachmentRecord& record) {
       summary["ips"].push_back(ip.value("address", ""));
   }
   return summary;
+}
+
+Json attachment_counters(const AttachmentRecord& record) {
+  if (!record.handles.is_object() || !record.handles.contains("workload")) return nullptr;
+  const auto handle = ebpf::WorkloadHandle::from_json(record.handles["workload"]);
+  const auto status = handle ? ebpf::workload_status(*handle, record.key.id()) : std::nullopt;
+  if (!status) return nullptr;
+  Json counters{{"dropped", Json::object()}};
+  for (const auto& [reason, count] : status->dropped) counters["dropped"][reason] = count;
+  for (const auto& [kind, count] : status->answered) counters["answered"][kind] = count;
+  for (const IpAddress& address : status->link_locals) counters["link_locals"].push_back(address.to_string());
+  return counters;
 }
 
 Result<AttachmentRecord> find_attachment(const RecordStore::Listing& listing, const std::string& id,

@@ -18,4 +18,8 @@ Json attachment_summary(const AttachmentRecord& record);
 Result<AttachmentRecord> find_attachment(const RecordStore::Listing& listing, const std::string& id,
                                          const std::string& ifname);
 
+// What the programs on the attachment's link dropped and answered by now, for an attachment of this node and
+// boot; null when it has none.
+Json attachment_counters(const AttachmentRecord& record);
+
 }  // namespace vmlane::cli

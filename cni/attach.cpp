@@ -96,12 +96,29 @@ CniResult chained(const std::optional<CniResult>& earlier, CniResult own) {
   return result;
 }
 
+// RFC 8200, 5. On a smaller link the kernel has no IPv6, and the address would be lost without a word.
+Result<> refuse_mtu_below_ipv6(const Attachment& attachment) {
+  constexpr std::uint32_t kMinIpv6Mtu = 1280;
+  const std::uint32_t mtu = attachment.record.mtu.value_or(kMinIpv6Mtu);
+  const auto v6 =
+      std::ranges::find_if(attachment.ipam.ips, [](const ResultIp& ip) { return ip.address.address.v6; });
+  if (mtu >= kMinIpv6Mtu || v6 == attachment.ipam.ips.end()) return {};
+  const auto key = attachment.request.config.find("mtu");
+  const bool asked = key != attachment.request.config.end() && *key == mtu;
+  return fail(Code::kInvalidConfig,
+              (asked ? std::string("key \"mtu\"") : "the network's MTU, as key \"mtu\" names none,") +
+                  " is " + std::to_string(mtu) + ", but IPAM gave the IPv6 address " +
+                  v6->address.to_string(),
+              "IPv6 needs an MTU of at least " + std::to_string(kMinIpv6Mtu));
+}
+
 // All of an ADD that leaves a trace. `addresses` is what the attachment refers to as IPAM's.
 Result<CniResult> make(const Session& session, Lane& lane, Acquisition& acquisition, Attachment& attachment,
                        CniResult& addresses) {
   VMLANE_TRY(acquisition.begin(attachment.nic));
   VMLANE_TRY(lane.prepare(attachment));
   VMLANE_ASSIGN(addresses, acquisition.finish());
+  VMLANE_TRY(refuse_mtu_below_ipv6(attachment));
   VMLANE_ASSIGN(CniResult result, lane.apply(attachment));
   result.dns = attachment.nic.dns.empty() ? addresses.dns : attachment.nic.dns;
   result = chained(attachment.request.prev_result, std::move(result));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,7 @@
 
 #include "cni/tap/labelled_tap.h"
 #include "core/error.h"
+#include "ebpf/workload.h"
 #include "netlink/forward_filter.h"
 #include "netlink/masquerade.h"
 #include "netlink/namespace.h"
@@ -33,13 +35,19 @@ class Kernel {
   // Code::kNotAvailable with the fix when the node has no tun device.
   virtual Result<> tun_available() = 0;
   virtual Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) = 0;
+  virtual Result<netlink::DeviceNumber> macvtap_device(const netlink::Namespace& where, int index) = 0;
   virtual Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
   virtual Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
-  // Code::kChanged from the check when the link lacks the guard.
-  virtual Result<> attach_mac_guard(const netlink::Namespace& where, int index,
-                                    const MacAddress& workload) = 0;
-  virtual Result<> check_mac_guard(const netlink::Namespace& where, int index,
-                                   const MacAddress& workload) = 0;
+  // The programs on a workload's link, see ebpf/workload.h; Code::kChanged from the check.
+  virtual Result<ebpf::WorkloadHandle> attach_workload(const std::filesystem::path& run_dir,
+                                                       const ebpf::WorkloadLink& link,
+                                                       const ebpf::WorkloadSpec& spec) = 0;
+  virtual Result<> check_workload(const ebpf::WorkloadLink& link, const ebpf::WorkloadHandle& handle,
+                                  const std::string& attachment_id,
+                                  const std::optional<ebpf::SourceGuard>& guard,
+                                  const std::string& answers_digest) = 0;
+  virtual Result<> forget_workload(const std::filesystem::path& run_dir, const std::string& attachment_id,
+                                   const std::optional<ebpf::WorkloadHandle>& handle) = 0;
   virtual Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                                      const std::string& link, const std::string& key,
                                      const std::string& value) = 0;

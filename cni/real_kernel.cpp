@@ -3,7 +3,6 @@
 
 #include <sys/stat.h>
 
-#include "ebpf/mac_guard.h"
 #include "ebpf/splice.h"
 
 namespace vmlane::cni {
@@ -44,6 +43,10 @@ Result<netlink::TapInfo> RealKernel::tap_info(const netlink::Namespace& where, c
   return netlink::tap_info(where, name);
 }
 
+Result<netlink::DeviceNumber> RealKernel::macvtap_device(const netlink::Namespace& where, int index) {
+  return netlink::macvtap_device(where, index);
+}
+
 Result<> RealKernel::attach_splice(const netlink::Namespace& where, int first_index, int second_index) {
   return ebpf::attach_splice(where, first_index, second_index);
 }
@@ -52,13 +55,22 @@ Result<> RealKernel::check_splice(const netlink::Namespace& where, int first_ind
   return ebpf::check_splice(where, first_index, second_index);
 }
 
-Result<> RealKernel::attach_mac_guard(const netlink::Namespace& where, int index,
-                                      const MacAddress& workload) {
-  return ebpf::attach_mac_guard(where, index, workload);
+Result<ebpf::WorkloadHandle> RealKernel::attach_workload(const std::filesystem::path& run_dir,
+                                                         const ebpf::WorkloadLink& link,
+                                                         const ebpf::WorkloadSpec& spec) {
+  return ebpf::attach_workload(run_dir, link, spec);
 }
 
-Result<> RealKernel::check_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) {
-  return ebpf::check_mac_guard(where, index, workload);
+Result<> RealKernel::check_workload(const ebpf::WorkloadLink& link, const ebpf::WorkloadHandle& handle,
+                                    const std::string& attachment_id,
+                                    const std::optional<ebpf::SourceGuard>& guard,
+                                    const std::string& answers_digest) {
+  return ebpf::check_workload(link, handle, attachment_id, guard, answers_digest);
+}
+
+Result<> RealKernel::forget_workload(const std::filesystem::path& run_dir, const std::string& attachment_id,
+                                     const std::optional<ebpf::WorkloadHandle>& handle) {
+  return ebpf::forget_workload(run_dir, attachment_id, handle);
 }
 
 Result<> RealKernel::write_link_sysctl(const netlink::Namespace& where, const std::string& family,

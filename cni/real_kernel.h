@@ -17,10 +17,17 @@ class RealKernel final : public Kernel {
                                const std::string& context) override;
   Result<> tun_available() override;
   Result<netlink::TapInfo> tap_info(const netlink::Namespace& where, const std::string& name) override;
+  Result<netlink::DeviceNumber> macvtap_device(const netlink::Namespace& where, int index) override;
   Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) override;
   Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) override;
-  Result<> attach_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) override;
-  Result<> check_mac_guard(const netlink::Namespace& where, int index, const MacAddress& workload) override;
+  Result<ebpf::WorkloadHandle> attach_workload(const std::filesystem::path& run_dir,
+                                               const ebpf::WorkloadLink& link,
+                                               const ebpf::WorkloadSpec& spec) override;
+  Result<> check_workload(const ebpf::WorkloadLink& link, const ebpf::WorkloadHandle& handle,
+                          const std::string& attachment_id, const std::optional<ebpf::SourceGuard>& guard,
+                          const std::string& answers_digest) override;
+  Result<> forget_workload(const std::filesystem::path& run_dir, const std::string& attachment_id,
+                           const std::optional<ebpf::WorkloadHandle>& handle) override;
   Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,
                              const std::string& link, const std::string& key,
                              const std::string& value) override;

@@ -100,27 +100,36 @@ Result<ResultDns> requested_dns(const Request& request, const Sources& sources) 
   return *dns;
 }
 
+// Rate and burst of one direction, keys `<name>Rate` and `<name>Burst`. Runtimes write 0 for both when a pod
+// asks for none.
+Result<> read_limit(ObjectReader& reader, const std::string& name, std::uint64_t& rate,
+                    std::uint64_t& burst) {
+  // The kernel's token bucket counts the bytes of a burst in 32 bits; 2^50 bit/s is more than any link has.
+  constexpr std::int64_t kMaxRate = std::int64_t{1} << 50;
+  constexpr std::int64_t kMaxBurst = std::int64_t{UINT32_MAX} * 8;
+  VMLANE_ASSIGN(const auto rate_value, reader.integer(name + "Rate", 0, kMaxRate));
+  VMLANE_ASSIGN(const auto burst_value, reader.integer(name + "Burst", 0, kMaxBurst));
+  rate = static_cast<std::uint64_t>(rate_value.value_or(0));
+  burst = static_cast<std::uint64_t>(burst_value.value_or(0));
+  const std::string prefix = "key \"runtimeConfig.bandwidth." + name;
+  if (rate == 0 && burst != 0)
+    return fail(Code::kInvalidConfig,
+                prefix + "Burst\" is " + std::to_string(burst) + " without a " + name + "Rate",
+                "a burst is what may exceed a rate: set " + name + "Rate, or remove the burst");
+  if (rate_value && rate == 0 && !burst_value)
+    return fail(Code::kInvalidConfig, prefix + "Rate\" is 0",
+                "leave the key out for no limit, or set at least 1 bit/s");
+  return {};
+}
+
 Result<Bandwidth> requested_bandwidth(const Sources& sources) {
   ObjectReader runtime(sources.runtime_config, "runtimeConfig.", Code::kInvalidConfig);
   VMLANE_ASSIGN(const Json* object, runtime.object("bandwidth"));
   Bandwidth bandwidth;
   if (object == nullptr) return bandwidth;
-  // tc counts bytes per second in 32 bits of a burst; a rate has 64.
-  constexpr std::int64_t kMaxRate = std::int64_t{1} << 50;
-  constexpr std::int64_t kMaxBurst = std::int64_t{UINT32_MAX} * 8;
-  struct Key {
-    const char* name;
-    std::int64_t max;
-    std::uint64_t& into;
-  };
   ObjectReader reader(*object, "runtimeConfig.bandwidth.", Code::kInvalidConfig);
-  for (const Key& key : {Key{"ingressRate", kMaxRate, bandwidth.ingress_rate},
-                         Key{"ingressBurst", kMaxBurst, bandwidth.ingress_burst},
-                         Key{"egressRate", kMaxRate, bandwidth.egress_rate},
-                         Key{"egressBurst", kMaxBurst, bandwidth.egress_burst}}) {
-    VMLANE_ASSIGN(const auto value, reader.integer(key.name, 0, key.max));
-    key.into = static_cast<std::uint64_t>(value.value_or(0));
-  }
+  VMLANE_TRY(read_limit(reader, "ingress", bandwidth.ingress_rate, bandwidth.ingress_burst));
+  VMLANE_TRY(read_limit(reader, "egress", bandwidth.egress_rate, bandwidth.egress_burst));
   return bandwidth;
 }
 

@@ -63,6 +63,14 @@ Result<MacAddress> MacAddress::parse_usable(std::string_view text, std::string_v
   return *mac;
 }
 
+IpAddress MacAddress::link_local() const {
+  constexpr std::uint8_t kUniversal = 0x02;  // the bit of an EUI-64 that is turned over
+  const auto& b = bytes;
+  return {.v6 = true,
+          .bytes = {0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(b[0] ^ kUniversal), b[1], b[2],
+                    0xff, 0xfe, b[3], b[4], b[5]}};
+}
+
 MacAddress MacAddress::derived(std::string_view seed) {
   const std::string hex = sha256_hex(seed);
   MacAddress mac;

@@ -11,6 +11,8 @@
 
 namespace vmlane {
 
+struct IpAddress;
+
 // Ethernet address. Text form is six pairs of hex digits; ours is always lower case with colons.
 struct MacAddress {
   std::array<std::uint8_t, 6> bytes{};
@@ -27,6 +29,8 @@ struct MacAddress {
   // The locally administered unicast address 02:xx:xx:xx:xx:xx whose last five bytes are the start of
   // sha256(seed).
   static MacAddress derived(std::string_view seed);
+  // The IPv6 link-local address that a host makes of this MAC (RFC 4291, appendix A).
+  IpAddress link_local() const;
 };
 
 // IPv4 or IPv6 address in network byte order; an IPv4 address uses the first four bytes.

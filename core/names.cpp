@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 
 #include "core/hash.h"
 
@@ -50,11 +51,39 @@ std::string host_link(std::string_view attachment_id, unsigned salt) {
   return "vml" + sha256_hex(std::string(attachment_id) + "#" + std::to_string(salt)).substr(0, kDigits);
 }
 
+std::string shaper_link(std::string_view attachment_id) {
+  constexpr std::size_t kDigits = 12;
+  return "vms" + std::string(attachment_id.substr(0, kDigits));
+}
+
 std::string vlan_link(std::string_view lower, unsigned vlan) {
   constexpr std::size_t kDigits = 12;
   std::string name = std::string(lower) + "." + std::to_string(vlan);
   if (name.size() > kMaxLinkName) name = "vmv" + sha256_hex(name).substr(0, kDigits);
   return name;
+}
+
+std::string macvtap_device_id(const MacvtapSlot& slot) {
+  return slot.lower + "-" + std::to_string(slot.index);
+}
+
+Result<MacvtapSlot> parse_macvtap_device_id(std::string_view id) {
+  // The lower device's name may hold dashes itself.
+  const auto dash = id.rfind('-');
+  const std::string_view lower = id.substr(0, dash);
+  const std::string_view digits = dash == std::string_view::npos ? std::string_view() : id.substr(dash + 1);
+  int index = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), index);
+  const bool number = error == std::errc() && end == digits.data() + digits.size() && digits[0] != '0';
+  if (!number || index < MacvtapSlot::kFirstIndex || index >= MacvtapSlot::kEndIndex) {
+    return fail(Code::kInvalidConfig,
+                "deviceID \"" + shown(id) + "\" is not a macvtap slot, expected <lower device>-<number>",
+                "numbers go from " + std::to_string(MacvtapSlot::kFirstIndex) + " to " +
+                    std::to_string(MacvtapSlot::kEndIndex - 1) +
+                    "; slots of another device plugin cannot be used");
+  }
+  VMLANE_TRY(check_link_name(lower, "lower device of deviceID \"" + shown(id) + "\",", Code::kInvalidConfig));
+  return MacvtapSlot{std::string(lower), index};
 }
 
 std::string link_alias(std::string_view attachment_id, std::string_view boot_id) {

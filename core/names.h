@@ -27,9 +27,26 @@ std::string attachment_id(std::string_view network, std::string_view container_i
 // 2, ..., which hashes the id again; the record keeps the name that was taken.
 std::string host_link(std::string_view attachment_id, unsigned salt = 0);
 
+// The ifb that holds an attachment's frames back to the rate they may come at: "vms" + 12 digits of the id.
+std::string shaper_link(std::string_view attachment_id);
+
 // The VLAN device on a link: "<link>.<vlan>", as everybody calls it; "vmv" + 12 digits of a hash of that
 // where it is longer than a link's name may be.
 std::string vlan_link(std::string_view lower, unsigned vlan);
+
+// A slot for a macvtap: its lower device and the number that the link will have. The number is the kernel's
+// name for the character device as well, /dev/tap<number>, so no two macvtaps of a node may share one. They
+// are far from those that the kernel gives by itself.
+struct MacvtapSlot {
+  static constexpr int kFirstIndex = 1 << 20;
+  static constexpr int kEndIndex = 1 << 28;  // excluded
+  std::string lower;
+  int index = 0;
+};
+// As a device plugin advertises it and a runtime hands it on: "<lower>-<index>".
+std::string macvtap_device_id(const MacvtapSlot& slot);
+// Code::kInvalidConfig naming the id.
+Result<MacvtapSlot> parse_macvtap_device_id(std::string_view id);
 
 // Alias of every link we make, by which DEL and sweep recognise it without a record: "vmlane:<id>:<boot-id>".
 std::string link_alias(std::string_view attachment_id, std::string_view boot_id);

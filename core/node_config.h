@@ -53,6 +53,8 @@ struct NodeConfig {
   std::filesystem::path agent_socket() const { return run_dir / "agent.sock"; }
   std::filesystem::path locks_dir() const { return run_dir / "locks"; }
   std::filesystem::path pods_dir() const { return run_dir / "pods"; }
+  // The next number for a macvtap that no device plugin has given one.
+  std::filesystem::path ifindex_file() const { return run_dir / "ifindex"; }
   std::filesystem::path network_status_dir() const { return run_dir / "network-status"; }
 };
 

@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <string>
+#include <utility>
 
 #include "ebpf/libbpf_error.h"
 #include "ebpf/program.h"
+#include "netlink/bpf_filter.h"
+#include "netlink/namespace.h"
 
 namespace vmlane::ebpf {
 namespace {
@@ -18,45 +21,24 @@ namespace {
 // The kernel's BPF_TCX_INGRESS, which headers before 6.6 lack.
 constexpr auto kTcxIngress = static_cast<bpf_attach_type>(46);
 constexpr int kLoopbackIndex = 1;  // in every namespace
-// Where our filter is in a clsact qdisc. Fixed, so that it can be found and replaced.
-constexpr std::uint32_t kFilterHandle = 1;
-constexpr std::uint32_t kFilterPriority = 1;
 
 std::string subject(int index) {
   return "the ingress of link with index " + std::to_string(index);
 }
 
-bpf_tc_hook clsact_ingress(int index) {
-  return {.sz = sizeof(bpf_tc_hook), .ifindex = index, .attach_point = BPF_TC_INGRESS, .parent = 0};
-}
-
-bpf_tc_opts filter_options() {
-  bpf_tc_opts options{};
-  options.sz = sizeof(options);
-  options.handle = kFilterHandle;
-  options.priority = kFilterPriority;
-  return options;
-}
-
 Result<> attach_tcx(int index, int program_fd) {
   if (const int error = bpf_prog_attach_opts(program_fd, index, kTcxIngress, nullptr); error != 0) {
-    return fail(libbpf_error("cannot attach a program by TCX to " + subject(index), -error));
+    Error refused = libbpf_error("cannot attach a program by TCX to " + subject(index), -error);
+    if (error == -ENODEV) refused.code = Code::kNotFound;
+    return fail(std::move(refused));
   }
   return {};
 }
 
 Result<> attach_clsact(int index, int program_fd) {
-  bpf_tc_hook hook = clsact_ingress(index);
-  if (const int error = bpf_tc_hook_create(&hook); error != 0 && error != -EEXIST) {
-    return fail(libbpf_error("cannot add a clsact qdisc for " + subject(index), -error));
-  }
-  bpf_tc_opts options = filter_options();
-  options.prog_fd = program_fd;
-  options.flags = BPF_TC_F_REPLACE;
-  if (const int error = bpf_tc_attach(&hook, &options); error != 0) {
-    return fail(libbpf_error("cannot attach a program by clsact to " + subject(index), -error));
-  }
-  return {};
+  VMLANE_ASSIGN(const auto here, netlink::Namespace::current());
+  return netlink::set_bpf_filter(here, index, netlink::Direction::kIngress,
+                                 {.program = program_fd, .name = "vmlane"});
 }
 
 // Appends the ids of all programs that TCX has there.
@@ -81,13 +63,9 @@ Result<> query_tcx(int index, std::vector<std::uint32_t>& ids) {
 }
 
 Result<> query_clsact(int index, std::vector<std::uint32_t>& ids) {
-  const bpf_tc_hook hook = clsact_ingress(index);
-  bpf_tc_opts options = filter_options();
-  const int error = bpf_tc_query(&hook, &options);
-  // ENOENT: no such filter; EINVAL: no clsact qdisc.
-  if (error == -ENOENT || error == -EINVAL) return {};
-  if (error != 0) return fail(libbpf_error("cannot query clsact on " + subject(index), -error));
-  ids.push_back(options.prog_id);
+  VMLANE_ASSIGN(const auto here, netlink::Namespace::current());
+  VMLANE_ASSIGN(const auto filter, netlink::bpf_filter(here, index, netlink::Direction::kIngress));
+  if (filter) ids.push_back(filter->program_id);
   return {};
 }
 

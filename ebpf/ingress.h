@@ -20,6 +20,7 @@ enum class Attach { kTcx, kClsact };
 // Whether the running kernel has TCX. Probed, not guessed from a version.
 bool has_tcx();
 
+// Code::kNotFound when the device is gone.
 Result<> attach_to_ingress(int index, int program_fd, Attach attach);
 
 // Attaches by clsact, and by TCX where the kernel has that and clsact is not to be had: TCX costs an

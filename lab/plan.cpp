@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "core/names.h"
 #include "multus-adapter/kubevirt.h"
 #include "multus-adapter/network_selection.h"
 #include "multus-adapter/networks.h"
@@ -23,6 +24,7 @@ constexpr std::uint64_t kMinMemory = std::uint64_t{128} << 20;
 // Files are named <namespace>_<name>.<suffix>, and a file name holds 255 bytes.
 constexpr std::size_t kMaxNames = 200;
 constexpr std::string_view kTapPlugin = "vmlane-tap";
+constexpr std::string_view kMacvtapPlugin = "vmlane-macvtap";
 
 Result<> check_names(const std::string& subject, const std::string& ns, const std::string& name) {
   if (ns.size() + name.size() <= kMaxNames) return {};
@@ -72,8 +74,16 @@ Result<const NetworkAttachmentDefinition*> find_network(const ObjectStore& objec
               "searched in " + objects.searched());
 }
 
+// What a macvtap is on; the plugin says what is wrong with the key.
+void plan_lower_device(const Json& config, LabPlan& plan) {
+  const Json lower = config.value("lowerDevice", Json());
+  if (!lower.is_string() || !names::check_link_name(lower.get<std::string>(), "", Code::kInvalidConfig))
+    return;
+  plan.lower_devices.insert(lower.get<std::string>());
+}
+
 Result<> check_interface(const ObjectStore& objects, const VirtualMachineInstance& vm,
-                         const VmInterface& interface, const PlanOptions& options) {
+                         const VmInterface& interface, const PlanOptions& options, LabPlan& plan) {
   const std::string subject = "VirtualMachineInstance " + vm.id() + ", interface \"" + interface.name + "\"";
   if (interface.model != "virtio")
     return fail(Code::kInvalidConfig, subject + ": key \"model\" is \"" + interface.model +
@@ -84,17 +94,18 @@ Result<> check_interface(const ObjectStore& objects, const VirtualMachineInstanc
     VMLANE_ASSIGN(const auto* nad, find_network(objects, id, subject));
     VMLANE_ASSIGN(const auto config, multus::resolve_network(*nad, options.conf_dir));
     const std::string type = config.plugins.at(0).value("type", "");
-    if (type != kTapPlugin) {
+    if (type != kTapPlugin && type != kMacvtapPlugin) {
       return fail(Code::kInvalidConfig,
                   subject + " is attached by \"" + type + "\" (NetworkAttachmentDefinition " + id +
-                      "), the lab runs VMs on the tap lane",
-                  "use a network of type " + std::string(kTapPlugin));
+                      "), the lab runs VMs on the lanes tap and macvtap",
+                  "use a network of type " + std::string(kTapPlugin) + " or " + std::string(kMacvtapPlugin));
     }
     if (!interface.binding_plugin) {
       return fail(Code::kInvalidConfig,
                   subject + ": core binding \"" + interface.binding + "\" does not go with " + type,
-                  "give it a network binding plugin: binding: {name: " + std::string(kTapPlugin) + "}");
+                  "give it a network binding plugin: binding: {name: " + type + "}");
     }
+    if (type == kMacvtapPlugin) plan_lower_device(config.plugins.at(0), plan);
   }
   return {};
 }
@@ -114,7 +125,8 @@ Result<> check_cloud_init(const VirtualMachineInstance& vm, const PlanOptions& o
   return {};
 }
 
-Result<> check_vm(const ObjectStore& objects, const VirtualMachineInstance& vm, const PlanOptions& options) {
+Result<> check_vm(const ObjectStore& objects, const VirtualMachineInstance& vm, const PlanOptions& options,
+                  LabPlan& plan) {
   const std::string subject = "VirtualMachineInstance " + vm.id();
   VMLANE_TRY(check_names(subject, vm.ns, vm.name));
   if (vm.memory_bytes < kMinMemory) {
@@ -123,7 +135,7 @@ Result<> check_vm(const ObjectStore& objects, const VirtualMachineInstance& vm, 
                                           std::to_string(kMinMemory >> 20));
   }
   for (const VmInterface& interface : vm.interfaces)
-    VMLANE_TRY(check_interface(objects, vm, interface, options));
+    VMLANE_TRY(check_interface(objects, vm, interface, options, plan));
   return {};
 }
 
@@ -181,7 +193,7 @@ Result<LabPlan> plan_lab(const ObjectStore& objects, const PlanOptions& options)
     plan.workloads.push_back({WorkloadKind::kPod, pod, std::nullopt});
   }
   for (const VirtualMachineInstance& vm : objects.vms()) {
-    VMLANE_TRY(check_vm(objects, vm, options));
+    VMLANE_TRY(check_vm(objects, vm, options, plan));
     VMLANE_TRY(check_cloud_init(vm, options, plan));
     VMLANE_ASSIGN(Pod launcher, multus::launcher_pod(vm));
     plan.workloads.push_back({WorkloadKind::kVm, std::move(launcher), vm});

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,13 @@ struct PlannedWorkload {
 // What a lab would start, in the order it starts it: pods, then VMs.
 struct LabPlan {
   std::vector<PlannedWorkload> workloads;
+  std::set<std::string> lower_devices;  // that the VMs' macvtaps are on
   std::vector<std::string> warnings;
 };
 
 // Decides what the lab can run. Pure; nothing is made when it fails. Errors (Code::kInvalidConfig, kNotFound)
-// name object and key and say what the lab runs instead: VMs on the tap lane with virtio NICs and at least
-// 128 MiB, no cloud-init, pods with a command of their own and a network of their own.
+// name object and key and say what the lab runs instead: VMs on the tap and macvtap lanes with virtio NICs
+// and at least 128 MiB, no cloud-init, pods with a command of their own and a network of their own.
 Result<LabPlan> plan_lab(const multus::ObjectStore& objects, const PlanOptions& options);
 
 // The objects that vmlane-multus is to see, as one JSON List: the networks, and the plan's pods. host-local

@@ -17,7 +17,6 @@ namespace vmlane::lab {
 namespace {
 
 constexpr auto kPoll = std::chrono::milliseconds(10);
-constexpr int kHighDescriptor = 512;
 constexpr std::size_t kMaxErrorText = 64 << 10;
 
 struct Pipe {
@@ -31,24 +30,56 @@ Result<Pipe> make_pipe() {
   return Pipe{Fd(fds[0]), Fd(fds[1])};
 }
 
+// Moves what is to be handed over out of the way of the numbers it goes to.
+Result<> lift(std::vector<HandedOver>& handed) {
+  for (HandedOver& one : handed) {
+    if (one.descriptor >= kHandedOverLimit) continue;
+    one.descriptor = ::fcntl(one.descriptor, F_DUPFD_CLOEXEC, kHandedOverLimit);
+    if (one.descriptor < 0) return fail(io_error("cannot copy a descriptor for the new process", errno));
+  }
+  return {};
+}
+
+// Whatever else has one of the numbers is closed, so nothing that owns a descriptor below kHandedOverLimit
+// may end after this: it would close the wrong one.
+Result<> put_in_place(const std::vector<HandedOver>& lifted) {
+  for (const HandedOver& one : lifted) {
+    if (::dup2(one.descriptor, one.number) < 0)
+      return fail(io_error("cannot give the new process descriptor " + std::to_string(one.number), errno));
+  }
+  return {};
+}
+
+Result<> set_standard_streams(int output) {
+  std::vector<HandedOver> streams = {{-1, STDIN_FILENO}, {output, STDOUT_FILENO}, {output, STDERR_FILENO}};
+  {
+    const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
+    if (!null) return fail(io_error("cannot open /dev/null", errno));
+    streams[0].descriptor = null.get();
+    VMLANE_TRY(lift(streams));
+  }
+  return put_in_place(streams);
+}
+
 // Only async-signal-safe when the parent is single-threaded, which vmlanectl is when it starts a daemon.
 [[noreturn]] void run_child(const Daemon& daemon, Pipe& go, Pipe& failure) {
   go.write = Fd();
   failure.read = Fd();
   // Out of the way of descriptors that the program expects under given numbers.
-  failure.write = Fd(::fcntl(failure.write.get(), F_DUPFD_CLOEXEC, kHighDescriptor));
+  failure.write = Fd(::fcntl(failure.write.get(), F_DUPFD_CLOEXEC, kHandedOverLimit));
   char byte = 0;
   if (::read(go.read.get(), &byte, 1) != 1) ::_exit(1);  // the parent died, or could not record us
   const auto prepare = [&]() -> Result<> {
     ::setsid();
-    const Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-    if (!null || ::dup2(null.get(), 0) < 0 || ::dup2(daemon.output, 1) < 0 || ::dup2(daemon.output, 2) < 0)
-      return fail(io_error("cannot set the standard streams", errno));
+    std::vector<HandedOver> handed = daemon.descriptors;
+    VMLANE_TRY(lift(handed));
+    VMLANE_TRY(set_standard_streams(daemon.output));
     if (daemon.prepare) VMLANE_TRY(daemon.prepare());
     std::vector<char*> arguments;
     for (const std::string& argument : daemon.command)
       arguments.push_back(const_cast<char*>(argument.c_str()));
     arguments.push_back(nullptr);
+    VMLANE_TRY(put_in_place(handed));
     ::execvp(arguments[0], arguments.data());
     return fail(io_error("cannot run " + daemon.command[0], errno));
   };

@@ -30,12 +30,21 @@ bool is_alive(const ProcessRef& process);
 // Children of the caller are reaped.
 Result<> stop_processes(const std::vector<ProcessRef>& processes, std::chrono::milliseconds grace);
 
+// A descriptor that a program is to find under a number, which is below kHandedOverLimit.
+struct HandedOver {
+  int descriptor = -1;
+  int number = -1;
+};
+inline constexpr int kHandedOverLimit = 512;
+
 // A program to run in the background, in a session of its own with /dev/null as standard input.
 struct Daemon {
   std::vector<std::string> command;  // searched in PATH
   int output = -1;                   // descriptor for standard output and error
-  // Runs in the new process before the program: namespaces, privileges, descriptors.
+  // Runs in the new process before the program: namespaces, privileges. What it opens it may close again:
+  // nothing is under a number of `descriptors` yet.
   std::function<Result<>()> prepare;
+  std::vector<HandedOver> descriptors;  // put in place after `prepare`, open over exec
 };
 
 // Starts it. `record` is called with the process before it does anything: if the caller dies before record

@@ -20,21 +20,14 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// Our own descriptors stay above those that QEMU knows by number.
-constexpr int kAboveQemus = 512;
-constexpr std::size_t kMaxQueues = kAboveQemus - QemuDescriptors::kFirstTap;
+constexpr std::size_t kMaxQueues = kHandedOverLimit - QemuDescriptors::kFirstTap;
 
+// Above the standard streams and the numbers that QEMU knows, whatever the caller has open.
 Result<Fd> open_high(const fs::path& path, int flags, mode_t mode = 0) {
   const Fd fd(::open(path.c_str(), flags | O_CLOEXEC, mode));
-  const int high = fd ? ::fcntl(fd.get(), F_DUPFD_CLOEXEC, kAboveQemus) : -1;
+  const int high = fd ? ::fcntl(fd.get(), F_DUPFD_CLOEXEC, kHandedOverLimit) : -1;
   if (high < 0) return fail(io_error("cannot open " + path.string(), errno));
   return Fd(high);
-}
-
-// A copy of `fd` under the number QEMU knows, kept open over exec.
-Result<> hand_over(const Fd& fd, int number) {
-  if (::dup2(fd.get(), number) < 0) return fail(io_error("cannot pass a descriptor to QEMU", errno));
-  return {};
 }
 
 Result<> attach_tap(const Fd& fd, const TapPort& tap, const QemuPlace& place) {
@@ -48,6 +41,25 @@ Result<> attach_tap(const Fd& fd, const TapPort& tap, const QemuPlace& place) {
                              errno);
   error.details = "the tap must exist, belong to them and be free";
   return fail(std::move(error));
+}
+
+// A queue of a macvtap, opened as the user: its device node must be his.
+Result<Fd> open_macvtap(const TapPort& port, const QemuPlace& place) {
+  auto queue = open_high(port.device, O_RDWR);
+  if (queue) return queue;
+  Error error = queue.error().wrap("cannot open macvtap " + port.name + " as uid " +
+                                   std::to_string(place.uid) + ", gid " + std::to_string(place.gid));
+  error.details = "its device node must exist and belong to them";
+  return fail(std::move(error));
+}
+
+// Makes `queue`, as open_queues left it, one of the port.
+Result<> open_queue(const TapPort& port, const QemuPlace& place, const Fd& queue) {
+  if (port.device.empty()) return attach_tap(queue, port, place);
+  VMLANE_ASSIGN(const Fd opened, open_macvtap(port, place));
+  if (::dup3(opened.get(), queue.get(), O_CLOEXEC) < 0)
+    return fail(io_error("cannot pass macvtap " + port.name + " on", errno));
+  return {};
 }
 
 struct OpenFiles {
@@ -65,44 +77,56 @@ Result<OpenFiles> open_files(const QemuPlace& place) {
   return files;
 }
 
-// In the new process: enters namespace and directory, opens as root what only root can open, becomes the
-// user, attaches the taps.
-Result<> prepare_process(const std::vector<TapPort>& taps, const QemuPlace& place, const OpenFiles& files) {
+// A descriptor for each queue of the ports, in order: of the tun device in the pod's namespace, attached to
+// nothing yet, and opened as root, since the user need not be able to. A macvtap's node must be opened by the
+// user: its place is kept by another file.
+Result<std::vector<Fd>> open_queues(const std::vector<TapPort>& taps, const QemuPlace& place) {
+  std::vector<Fd> queues;
+  VMLANE_ASSIGN(const auto pod, netlink::Namespace::open(place.network_namespace.string()));
+  for (const TapPort& tap : taps) {
+    for (unsigned i = 0; i < tap.queues; i++) {
+      const char* device = tap.device.empty() ? "/dev/net/tun" : "/dev/null";
+      VMLANE_ASSIGN(Fd queue, pod.run<Fd>([&] { return open_high(device, O_RDWR); }));
+      queues.push_back(std::move(queue));
+    }
+  }
+  return queues;
+}
+
+// In the new process: enters namespace and directory, becomes the user, attaches the taps.
+Result<> prepare_process(const std::vector<TapPort>& taps, const QemuPlace& place,
+                         const std::vector<Fd>& queues) {
   VMLANE_ASSIGN(const auto pod, netlink::Namespace::open(place.network_namespace.string()));
   if (::setns(pod.fd(), CLONE_NEWNET) != 0)
     return fail(kernel_error("cannot enter " + place.network_namespace.string(), errno));
   if (::chdir(place.directory.c_str()) != 0)
     return fail(io_error("cannot enter directory " + place.directory.string(), errno));
   ::umask(0002);  // the group may connect to the sockets
-  std::vector<Fd> queues;
-  for (const TapPort& tap : taps) {
-    for (unsigned i = 0; i < tap.queues; i++) {
-      VMLANE_ASSIGN(Fd queue, open_high("/dev/net/tun", O_RDWR));
-      queues.push_back(std::move(queue));
-    }
-  }
   VMLANE_TRY(drop_privileges(place.uid, place.gid, place.kvm_group));
-  VMLANE_TRY(hand_over(files.kernel, QemuDescriptors::kKernel));
-  VMLANE_TRY(hand_over(files.initramfs, QemuDescriptors::kInitramfs));
-  VMLANE_TRY(hand_over(files.console_log, QemuDescriptors::kConsoleLog));
-  std::size_t next = 0;
+  auto queue = queues.begin();
   for (const TapPort& tap : taps) {
-    for (unsigned i = 0; i < tap.queues; i++, next++) {
-      VMLANE_TRY(attach_tap(queues[next], tap, place));
-      VMLANE_TRY(hand_over(queues[next], QemuDescriptors::kFirstTap + static_cast<int>(next)));
-    }
+    for (unsigned i = 0; i < tap.queues; i++) VMLANE_TRY(open_queue(tap, place, *queue++));
   }
   return {};
+}
+
+std::vector<HandedOver> handed_over(const OpenFiles& files, const std::vector<Fd>& queues) {
+  std::vector<HandedOver> handed = {{files.kernel.get(), QemuDescriptors::kKernel},
+                                    {files.initramfs.get(), QemuDescriptors::kInitramfs},
+                                    {files.console_log.get(), QemuDescriptors::kConsoleLog}};
+  int number = QemuDescriptors::kFirstTap;
+  for (const Fd& queue : queues) handed.push_back({queue.get(), number++});
+  return handed;
 }
 
 }  // namespace
 
 Result<ProcessRef> start_qemu(const QemuSpec& spec, const std::vector<TapPort>& taps, const QemuPlace& place,
                               const std::function<Result<>(const ProcessRef&)>& record) {
-  std::size_t queues = 0;
-  for (const TapPort& tap : taps) queues += tap.queues;
-  if (queues > kMaxQueues) {
-    return fail(Code::kInvalidConfig, spec.name + " needs " + std::to_string(queues) +
+  std::size_t count = 0;
+  for (const TapPort& tap : taps) count += tap.queues;
+  if (count > kMaxQueues) {
+    return fail(Code::kInvalidConfig, spec.name + " needs " + std::to_string(count) +
                                           " tap queues, the limit is " + std::to_string(kMaxQueues) +
                                           " over all its NICs");
   }
@@ -111,11 +135,13 @@ Result<ProcessRef> start_qemu(const QemuSpec& spec, const std::vector<TapPort>& 
     return fail(
         io_error("cannot give " + place.directory.string() + " to uid " + std::to_string(place.uid), errno));
   VMLANE_ASSIGN(const OpenFiles files, open_files(place));
+  VMLANE_ASSIGN(const std::vector<Fd> queues, open_queues(taps, place));
   VMLANE_ASSIGN(const Fd output, open_high(place.output, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0640));
   Daemon qemu;
   qemu.command = qemu_command(spec);
   qemu.output = output.get();
-  qemu.prepare = [&] { return prepare_process(taps, place, files); };
+  qemu.prepare = [&] { return prepare_process(taps, place, queues); };
+  qemu.descriptors = handed_over(files, queues);
   return start_daemon(qemu, record);
 }
 

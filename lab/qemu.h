@@ -15,11 +15,12 @@
 
 namespace vmlane::lab {
 
-// A tap that QEMU is to use.
+// A tap or macvtap that QEMU is to use.
 struct TapPort {
   std::string name;
-  bool multi_queue = false;
-  unsigned queues = 1;  // descriptors to open; a multi-queue tap takes 2 or more
+  bool multi_queue = false;  // of a tap
+  unsigned queues = 1;       // descriptors to open; a multi-queue tap takes 2 or more
+  std::string device;        // of a macvtap: its device node, of which each opening is a queue
 };
 
 struct GuestFiles {

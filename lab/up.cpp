@@ -91,6 +91,7 @@ class Starter {
 
  private:
   Result<> write_files(const multus::ObjectStore& objects);
+  Result<> make_lower_devices();
   Result<> attach(const PlannedWorkload& planned, Workload& workload);
   Result<> start_pod(const PlannedWorkload& planned, Workload& workload);
   Result<> start_vm(const PlannedWorkload& planned, Workload& workload);
@@ -134,6 +135,7 @@ Result<> Starter::run(const multus::ObjectStore& objects) {
   VMLANE_TRY(write_files(objects));
   VMLANE_TRY(create_namespace(paths_.host_namespace()));
   progress_.line("node", "network namespace " + paths_.host_namespace().string());
+  VMLANE_TRY(make_lower_devices());
   for (std::size_t i = 0; i < state_.workloads.size(); i++)
     VMLANE_TRY(attach(plan_.workloads[i], state_.workloads[i]));
   for (std::size_t i = 0; i < state_.workloads.size(); i++) {
@@ -156,6 +158,26 @@ Result<> Starter::write_files(const multus::ObjectStore& objects) {
   VMLANE_TRY(
       write_file_atomically(paths_.node_config(), node_config_json(paths_).dump(2) + "\n", {.mode = 0644}));
   VMLANE_ASSIGN(config_, lab_node_config(paths_));
+  return {};
+}
+
+// A lab's node has no NIC, so each lower device is the near end of a wire whose far end nothing is plugged
+// into. They go with the node's namespace.
+Result<> Starter::make_lower_devices() {
+  if (plan_.lower_devices.empty()) return {};
+  VMLANE_ASSIGN(const auto node, netlink::Namespace::open(paths_.host_namespace().string()));
+  VMLANE_ASSIGN(const auto links, netlink::open_netlink(node));
+  for (const std::string& name : plan_.lower_devices) {
+    netlink::VethSpec wire{.name = name, .mac = MacAddress::derived("lower device\n" + name)};
+    wire.peer_name = names::host_link(sha256_hex(name));
+    wire.peer_mac = MacAddress::derived("far end\n" + name);
+    VMLANE_TRY(links->create_veth(wire, node));
+    for (const std::string& end : {wire.peer_name, wire.name}) {
+      VMLANE_ASSIGN(const auto link, links->find_link(end));
+      if (link) VMLANE_TRY(links->change_link(link->index, {.up = true, .no_ipv6_address_generation = true}));
+    }
+    progress_.line("node", "lower device " + name + " (far end " + wire.peer_name + ")");
+  }
   return {};
 }
 
@@ -214,6 +236,11 @@ Result<> Starter::start_pod(const PlannedWorkload& planned, Workload& workload) 
 
 Result<TapPort> Starter::tap_port(const Workload& workload, const AttachmentRecord& record,
                                   unsigned vcpus) const {
+  if (record.handles.contains("device")) {
+    TapPort port{.name = record.key.ifname, .device = record.handles.value("device", "")};
+    port.queues = std::clamp(record.handles.value("queues", 1U), 1U, std::max(1U, vcpus));
+    return port;
+  }
   TapPort port{.name = record.handles.value("tap", names::tap_link(record.key.ifname))};
   VMLANE_ASSIGN(const auto pod, netlink::Namespace::open(workload.network_namespace(paths_).string()));
   VMLANE_ASSIGN(const auto info, netlink::tap_info(pod, port.name));

@@ -26,37 +26,48 @@ constexpr std::array<std::string_view, 10> kPluginKeys = {"cniVersion",   "cniVe
                                                           "capabilities", "args",         "ipam", "dns",
                                                           "plugins",      "runtimeConfig"};
 
-enum class Type { kString, kBoolean, kInteger, kObject, kList };
+enum class Type { kString, kBoolean, kInteger, kObject, kList, kBooleanOrObject };
 
 struct LaneKey {
   std::string_view name;
   Type type;
 };
-// Keys of vmlane-veth and vmlane-tap, with those of the reference bridge plugin that stand for the same.
-constexpr std::array<LaneKey, 24> kLaneKeys = {{{"bridge", Type::kString},
-                                                {"isGateway", Type::kBoolean},
-                                                {"isDefaultGateway", Type::kBoolean},
-                                                {"forceAddress", Type::kBoolean},
-                                                {"ipMasq", Type::kBoolean},
-                                                {"ipMasqBackend", Type::kString},
-                                                {"bridgeNetfilter", Type::kString},
-                                                {"mtu", Type::kInteger},
+// Keys that every lane has.
+constexpr std::array<LaneKey, 13> kLaneKeys = {{{"mtu", Type::kInteger},
                                                 {"mac", Type::kString},
-                                                {"hairpinMode", Type::kBoolean},
                                                 {"promiscMode", Type::kBoolean},
-                                                {"portIsolation", Type::kBoolean},
-                                                {"vlan", Type::kInteger},
-                                                {"vlanTrunk", Type::kList},
-                                                {"preserveDefaultVlan", Type::kBoolean},
                                                 {"macspoofchk", Type::kBoolean},
-                                                {"enabledad", Type::kBoolean},
-                                                {"disableContainerInterface", Type::kBoolean},
+                                                {"spoofCheck", Type::kBoolean},
+                                                {"trusted", Type::kBoolean},
+                                                {"allowedAddresses", Type::kList},
+                                                {"guestAnswers", Type::kBooleanOrObject},
+                                                {"gatewayMode", Type::kString},
                                                 {"queues", Type::kInteger},
                                                 {"owner", Type::kInteger},
                                                 {"group", Type::kInteger},
-                                                {"selinuxContext", Type::kString},
-                                                {"uplink", Type::kString},
                                                 {"ipam", Type::kObject}}};
+
+// Those of vmlane-veth and vmlane-tap besides, with those of the reference bridge plugin that stand for the
+// same.
+constexpr std::array<LaneKey, 16> kBridgeLaneKeys = {{{"bridge", Type::kString},
+                                                      {"isGateway", Type::kBoolean},
+                                                      {"isDefaultGateway", Type::kBoolean},
+                                                      {"forceAddress", Type::kBoolean},
+                                                      {"ipMasq", Type::kBoolean},
+                                                      {"ipMasqBackend", Type::kString},
+                                                      {"bridgeNetfilter", Type::kString},
+                                                      {"hairpinMode", Type::kBoolean},
+                                                      {"portIsolation", Type::kBoolean},
+                                                      {"vlan", Type::kInteger},
+                                                      {"vlanTrunk", Type::kList},
+                                                      {"preserveDefaultVlan", Type::kBoolean},
+                                                      {"enabledad", Type::kBoolean},
+                                                      {"disableContainerInterface", Type::kBoolean},
+                                                      {"selinuxContext", Type::kString},
+                                                      {"uplink", Type::kString}}};
+
+// Those of vmlane-macvtap besides.
+constexpr std::array<LaneKey, 2> kMacvtapKeys = {{{"lowerDevice", Type::kString}, {"mode", Type::kString}}};
 
 bool is_of(const Json& value, Type type) {
   switch (type) {
@@ -70,13 +81,15 @@ bool is_of(const Json& value, Type type) {
       return value.is_object();
     case Type::kList:
       return value.is_array();
+    case Type::kBooleanOrObject:
+      return value.is_boolean() || value.is_object();
   }
   return false;
 }
 
 std::string_view text_of(Type type) {
-  constexpr std::array<std::string_view, 5> kTexts = {"a string", "true or false", "a whole number",
-                                                      "an object", "a list"};
+  constexpr std::array<std::string_view, 6> kTexts = {
+      "a string", "true or false", "a whole number", "an object", "a list", "true, false or an object"};
   return kTexts[static_cast<std::size_t>(type)];
 }
 
@@ -194,17 +207,27 @@ void check_plugin_list(const Json& plugins, Problems& problems) {
   }
 }
 
-bool is_lane(const Json& plugin) {
+// The keys of a lane plugin; none of another.
+std::vector<LaneKey> lane_keys(const Json& plugin) {
+  std::vector<LaneKey> keys(kLaneKeys.begin(), kLaneKeys.end());
+  const auto with = [&](std::span<const LaneKey> more) {
+    keys.insert(keys.end(), more.begin(), more.end());
+    return keys;
+  };
   const Json* type = value_of(plugin, "type");
-  return type != nullptr && (*type == "vmlane-veth" || *type == "vmlane-tap");
+  if (type == nullptr) return {};
+  if (*type == "vmlane-veth" || *type == "vmlane-tap") return with(kBridgeLaneKeys);
+  if (*type == "vmlane-macvtap") return with(kMacvtapKeys);
+  return {};
 }
 
-void check_lane_keys(const Json& plugin, const Path& path, Problems& problems) {
+void check_lane_keys(const Json& plugin, std::span<const LaneKey> keys, const Path& path,
+                     Problems& problems) {
   std::vector<std::string_view> known(kPluginKeys.begin(), kPluginKeys.end());
-  for (const LaneKey& key : kLaneKeys) known.push_back(key.name);
+  for (const LaneKey& key : keys) known.push_back(key.name);
   for (const auto& [name, value] : plugin.items()) {
-    const auto key = std::ranges::find(kLaneKeys, name, &LaneKey::name);
-    if (key != kLaneKeys.end()) {
+    const auto key = std::ranges::find(keys, name, &LaneKey::name);
+    if (key != keys.end()) {
       if (!value.is_null() && !is_of(value, key->type))
         add(problems, below(path, name), is_not(name, value, text_of(key->type)));
     } else if (!cni::is_common_config_key(name)) {
@@ -227,7 +250,8 @@ void check_foreign_keys(const Json& object, const Path& path, std::span<const st
 }
 
 void check_plugin_keys(const Json& plugin, const Path& path, Problems& problems) {
-  if (is_lane(plugin)) return check_lane_keys(plugin, path, problems);
+  if (const auto keys = lane_keys(plugin); !keys.empty())
+    return check_lane_keys(plugin, keys, path, problems);
   check_foreign_keys(plugin, path, kPluginKeys, problems);
 }
 

@@ -6,7 +6,7 @@
 
 #include "core/hash.h"
 #include "core/names.h"
-#include "multus-adapter/fields.h"
+#include "manifests/fields.h"
 #include "multus-adapter/network_selection.h"
 
 namespace vmlane::multus {

@@ -10,7 +10,7 @@
 #include "cni/protocol.h"
 #include "core/log.h"
 #include "core/node_config.h"
-#include "multus-adapter/fields.h"
+#include "manifests/fields.h"
 
 namespace vmlane::multus {
 namespace {

@@ -6,7 +6,7 @@
 #include <map>
 
 #include "core/names.h"
-#include "multus-adapter/fields.h"
+#include "manifests/fields.h"
 #include "multus-adapter/json_text.h"
 
 namespace vmlane::multus {

@@ -2,12 +2,10 @@
 #include "multus-adapter/objects.h"
 
 #include <algorithm>
-#include <array>
 
-#include "core/files.h"
-#include "multus-adapter/fields.h"
+#include "manifests/documents.h"
+#include "manifests/fields.h"
 #include "multus-adapter/vm_decode.h"
-#include "multus-adapter/yaml.h"
 
 namespace vmlane::multus {
 namespace {
@@ -156,70 +154,22 @@ Kind kind_of(std::string_view api_version, std::string_view kind) {
   return Kind::kOther;
 }
 
-bool is_object_file(const fs::path& path) {
-  constexpr std::array<std::string_view, 3> kExtensions = {".yaml", ".yml", ".json"};
-  return std::ranges::find(kExtensions, path.extension().string()) != kExtensions.end();
-}
-
-Result<std::vector<fs::path>> files_of(const fs::path& directory) {
-  std::vector<fs::path> files;
-  std::error_code error;
-  for (fs::directory_iterator it(directory, error); !error && it != fs::directory_iterator();
-       it.increment(error)) {
-    // A name that starts with a dot is an editor's or a ConfigMap volume's own.
-    if (is_object_file(it->path()) && !it->path().filename().string().starts_with('.'))
-      files.push_back(it->path());
-  }
-  if (error) return fail(io_error("cannot read directory " + directory.string(), error.value()));
-  std::ranges::sort(files);
-  return files;
-}
-
 }  // namespace
 
 Result<ObjectStore> ObjectStore::load(const std::vector<fs::path>& paths) {
   ObjectStore store;
   for (const fs::path& path : paths) {
     store.searched_ += (store.searched_.empty() ? "" : ", ") + path.string();
-    std::error_code error;
-    if (!fs::is_directory(path, error)) {
-      VMLANE_TRY(store.add_file(path));
-      continue;
-    }
-    VMLANE_ASSIGN(const auto files, files_of(path));
-    for (const fs::path& file : files) VMLANE_TRY(store.add_file(file));
+    VMLANE_TRY(visit_manifests(path, [&](const Json& object, const std::string& source) {
+      return store.add_object(object, source);
+    }));
   }
   return store;
 }
 
-Result<> ObjectStore::add_file(const fs::path& file) {
-  // A ConfigMap volume has symlinks for files; what they point to must be a regular file all the same.
-  std::error_code error;
-  const fs::path target = fs::canonical(file, error);
-  if (error) return fail(io_error("cannot read " + file.string(), error.value()));
-  VMLANE_ASSIGN(const auto text, read_file(target));
-  if (!text) return fail(Code::kIo, "cannot read " + file.string() + ": it is gone");
-  return add_text(*text, file.string());
-}
-
 Result<> ObjectStore::add_text(std::string_view text, const std::string& source) {
-  const auto first = text.find_first_not_of(" \t\r\n");
-  if (first == std::string_view::npos) return {};
-  if (text[first] == '{' || text[first] == '[') {
-    const auto json = parse_json(text, source);
-    if (json) return add_object(*json, source);
-    // YAML may begin with a bracket too. If it is neither, what JSON said is the better answer.
-    const auto documents = parse_yaml(text, source);
-    if (!documents) return fail(json.error());
-  }
-  VMLANE_ASSIGN(const auto documents, parse_yaml(text, source));
-  for (std::size_t i = 0; i < documents.size(); i++) {
-    const std::string place = documents.size() == 1 ? source
-                                                    : source + ", document " + std::to_string(i + 1) +
-                                                          " (line " + std::to_string(documents[i].line) + ")";
-    VMLANE_TRY(add_object(documents[i].value, place));
-  }
-  return {};
+  return visit_manifest_text(
+      text, source, [&](const Json& object, const std::string& place) { return add_object(object, place); });
 }
 
 Result<> ObjectStore::add_object(const Json& object, const std::string& source) {
@@ -230,9 +180,6 @@ Result<> ObjectStore::add_object(const Json& object, const std::string& source) 
   const auto kind = read_string(reader, "kind");
   if (!kind) return in_object(kind.error(), source, "object", id_of(object));
   if (kind->empty()) return fail(Code::kInvalidConfig, source + ": object " + id_of(object) + " has no kind");
-
-  if (kind->ends_with("List") && object.contains("items"))
-    return add_list(object, *api_version, *kind, source);
   const auto add = [&]<class Object>(Result<Object> decoded, std::vector<Object>& into) -> Result<> {
     if (!decoded) return in_object(decoded.error(), source, *kind, id_of(object));
     return add_unique(into, std::move(*decoded), *kind);
@@ -251,24 +198,6 @@ Result<> ObjectStore::add_object(const Json& object, const std::string& source) 
     }
     case Kind::kOther:
       ignored_++;
-  }
-  return {};
-}
-
-Result<> ObjectStore::add_list(const Json& list, const std::string& api_version, const std::string& kind,
-                               const std::string& source) {
-  const Json& items = list["items"];
-  if (!items.is_array())
-    return fail(Code::kInvalidConfig, source + ": key \"items\" of " + kind + " is no list");
-  for (std::size_t i = 0; i < items.size(); i++) {
-    const std::string place = source + ", item " + std::to_string(i + 1);
-    Json item = items[i];
-    // The items of a PodList and the like do not say again what they are.
-    if (item.is_object() && kind != "List" && !item.contains("kind")) {
-      item["kind"] = kind.substr(0, kind.size() - std::string_view("List").size());
-      item["apiVersion"] = api_version;
-    }
-    VMLANE_TRY(add_object(item, place));
   }
   return {};
 }

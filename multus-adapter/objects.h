@@ -86,10 +86,7 @@ class ObjectStore {
   const VirtualMachineInstance* find_vm(std::string_view ns, std::string_view name) const;
 
  private:
-  Result<> add_file(const std::filesystem::path& file);
   Result<> add_object(const Json& object, const std::string& source);
-  Result<> add_list(const Json& list, const std::string& api_version, const std::string& kind,
-                    const std::string& source);
   Result<> add_vm(VirtualMachineInstance vm, const std::string& kind);
 
   std::vector<NetworkAttachmentDefinition> networks_;

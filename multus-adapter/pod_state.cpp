@@ -5,7 +5,7 @@
 
 #include "core/files.h"
 #include "core/hash.h"
-#include "multus-adapter/fields.h"
+#include "manifests/fields.h"
 
 namespace vmlane::multus {
 namespace {

@@ -7,7 +7,7 @@
 #include <cmath>
 #include <set>
 
-#include "multus-adapter/fields.h"
+#include "manifests/fields.h"
 #include "multus-adapter/vm_decode.h"
 
 namespace vmlane::multus {

@@ -51,7 +51,8 @@ Result<BridgePort> KernelNetlink::bridge_port(int index) {
                     .isolated = flag(IFLA_BRPORT_ISOLATED, defaults.isolated),
                     .learning = flag(IFLA_BRPORT_LEARNING, defaults.learning),
                     .flood = flag(IFLA_BRPORT_UNICAST_FLOOD, defaults.flood),
-                    .forwarding = port.u8(IFLA_BRPORT_STATE) == BR_STATE_FORWARDING};
+                    .forwarding = port.u8(IFLA_BRPORT_STATE) == BR_STATE_FORWARDING,
+                    .disabled = port.u8(IFLA_BRPORT_STATE) == BR_STATE_DISABLED};
 }
 
 }  // namespace vmlane::netlink

@@ -36,6 +36,9 @@ class KernelNetlink final : public Netlink {
   Result<> create_vlan(const VlanSpec& spec) override;
   Result<std::optional<std::uint16_t>> vlan_id(int index) override;
 
+  Result<> create_macvtap(const MacvtapSpec& spec, const Namespace& lower_namespace) override;
+  Result<std::optional<MacvtapMode>> macvtap_mode(int index) override;
+
   Result<std::vector<AddressEntry>> addresses(int index) override;
   Result<> add_address(int index, const AddressSpec& address) override;
   Result<> remove_address(int index, const IpPrefix& address) override;
@@ -45,6 +48,8 @@ class KernelNetlink final : public Netlink {
   Result<> remove_route(const Route& route) override;
 
   Result<> limit_egress(int index, const RateLimit& limit) override;
+  Result<> create_ifb(const IfbSpec& spec) override;
+  Result<> redirect_received(int index, int ifb) override;
 
  private:
   Result<> pin_bridge_mtu(const BridgeSpec& spec);

@@ -38,9 +38,11 @@ Link parse_link(const ReceivedMessage& message) {
   link.mtu = attributes.u32(IFLA_MTU).value_or(0);
   link.group = attributes.u32(IFLA_GROUP).value_or(0);
   link.up = (header.ifi_flags & IFF_UP) != 0;
+  link.running = (header.ifi_flags & IFF_RUNNING) != 0;
   link.carrier = (header.ifi_flags & IFF_LOWER_UP) != 0;
   link.arp = (header.ifi_flags & IFF_NOARP) == 0;
   link.promiscuous = (header.ifi_flags & IFF_PROMISC) != 0;
+  link.all_multicast = (header.ifi_flags & IFF_ALLMULTI) != 0;
   link.loopback = (header.ifi_flags & IFF_LOOPBACK) != 0;
   link.master = attributes.s32(IFLA_MASTER).value_or(0);
   link.peer = attributes.s32(IFLA_LINK).value_or(0);
@@ -72,6 +74,7 @@ Message change_message(int index, const LinkChange& change) {
   ifinfomsg header = link_header(index);
   set_flag(header, IFF_UP, change.up);
   set_flag(header, IFF_PROMISC, change.promiscuous);
+  set_flag(header, IFF_ALLMULTI, change.all_multicast);
   if (change.arp) set_flag(header, IFF_NOARP, !*change.arp);
   Message message(RTM_SETLINK, 0, header);
   if (change.mtu) message.put_u32(IFLA_MTU, *change.mtu);
@@ -141,6 +144,11 @@ Result<> KernelNetlink::change_link(int index, const LinkChange& change) {
   if (reply.error == EEXIST && change.name) {
     return fail(Code::kConflict,
                 "cannot rename " + subject(index) + " to " + *change.name + ": a link of that name exists",
+                reply.reason);
+  }
+  if (reply.error == EADDRINUSE) {
+    return fail(Code::kConflict,
+                "cannot bring up " + subject(index) + ": its MAC is in use on the same lower device",
                 reply.reason);
   }
   return fail(reply.to_error("change " + subject(index)));

@@ -73,6 +73,21 @@ Result<> KernelNetlink::create_bridge(const BridgeSpec& spec) {
   return pin_bridge_mtu(spec);
 }
 
+Result<> KernelNetlink::create_ifb(const IfbSpec& spec) {
+  // How many frames the driver takes from the queue ahead of handing them back.
+  constexpr std::uint32_t kQueueLength = 1000;
+  Message message = create_message(spec.name, spec.mac, spec.mtu);
+  message.put_u32(IFLA_TXQLEN, kQueueLength);
+  message.nest(IFLA_LINKINFO, [&] { message.put_string(IFLA_INFO_KIND, "ifb"); });
+  VMLANE_ASSIGN(const Reply reply, socket_.request(message));
+  if (reply.error == EEXIST) return name_taken(spec.name);
+  if (reply.error == EOPNOTSUPP)
+    return fail(Code::kKernel, "the kernel has no ifb device, which " + spec.name + " is to be",
+                "load the kernel module ifb");
+  if (!reply.ok()) return fail(reply.to_error("create ifb " + spec.name));
+  return {};
+}
+
 // Until its MTU is changed once by request a bridge takes the lowest MTU of its ports, each time one joins or
 // leaves. A change to the present value is none, so the MTU goes to a neighbouring value and back. Both
 // changes travel together: a kill must not leave the bridge in between.

@@ -32,8 +32,10 @@ struct Link {
   std::uint32_t mtu = 0;
   bool up = false;       // IFF_UP: administratively
   bool carrier = false;  // IFF_LOWER_UP
+  bool running = false;  // IFF_RUNNING: the kernel has noticed the carrier; until then what is sent is lost
   bool arp = true;       // not IFF_NOARP
   bool promiscuous = false;
+  bool all_multicast = false;
   bool loopback = false;
   std::uint32_t group = 0;  // links of one group can be deleted together; 0 is everybody's
   int master = 0;           // index of the bridge it is a port of, 0 for none
@@ -57,6 +59,19 @@ struct BridgeSpec {
   bool vlan_filtering = false;
 };
 
+enum class MacvtapMode { kPrivate, kVepa, kBridge, kPassthru };
+
+// A NIC on a lower device whose other end is a character device, for QEMU to open.
+struct MacvtapSpec {
+  std::string name;
+  int index = 0;   // the kernel calls the character device tap<index>, and has one name space for all of them
+  int lower = 0;   // index of the lower device, in its namespace
+  MacAddress mac;  // in mode passthru the link takes the lower device's instead
+  std::uint32_t mtu = 1500;
+  MacvtapMode mode = MacvtapMode::kBridge;
+  std::string alias;  // part of its creation: a device without it is somebody else's
+};
+
 // What to change on a link; unset members stay as they are.
 struct LinkChange {
   std::optional<bool> up;
@@ -67,6 +82,7 @@ struct LinkChange {
   std::optional<std::string> name;
   std::optional<bool> arp;
   std::optional<bool> promiscuous;
+  std::optional<bool> all_multicast;  // takes frames to every multicast address, joined or not
   std::optional<std::uint32_t> group;
   bool no_ipv6_address_generation = false;  // IN6_ADDR_GEN_MODE_NONE
 };
@@ -90,6 +106,8 @@ struct BridgePort {
   bool learning = true;
   bool flood = true;
   bool forwarding = false;  // takes and gives frames; shortly after both ends of a veth are up
+  // Not even on the way there: the kernel has not noticed the carrier, or somebody switched the port off.
+  bool disabled = false;
 };
 
 struct AddressEntry {
@@ -119,6 +137,12 @@ struct Route {
   bool operator==(const Route&) const = default;
 };
 
+struct IfbSpec {
+  std::string name;
+  MacAddress mac;
+  std::uint32_t mtu = 1500;
+};
+
 struct RateLimit {
   std::uint64_t bits_per_second = 0;
   std::uint64_t burst_bits = 0;
@@ -146,6 +170,7 @@ class Netlink {
   // All links of a group, in one go: the kernel waits once for all readers of its tables instead of once for
   // each link. None is success.
   virtual Result<> delete_group(std::uint32_t group) = 0;
+  // A MAC that another device on the same lower device has is Code::kConflict when the link comes up.
   virtual Result<> change_link(int index, const LinkChange& change) = 0;
 
   virtual Result<> change_bridge_port(int index, const BridgePortChange& change) = 0;
@@ -163,6 +188,12 @@ class Netlink {
   // The VLAN of a VLAN device, whose lower link is Link::peer; none for any other link.
   virtual Result<std::optional<std::uint16_t>> vlan_id(int index) = 0;
 
+  // In this object's namespace on a lower device of another, in one system call, down. Code::kConflict when
+  // name or index are taken, or when the lower device's other uses do not allow it.
+  virtual Result<> create_macvtap(const MacvtapSpec& spec, const Namespace& lower_namespace) = 0;
+  // None for a link that is no macvtap or is gone.
+  virtual Result<std::optional<MacvtapMode>> macvtap_mode(int index) = 0;
+
   virtual Result<std::vector<AddressEntry>> addresses(int index) = 0;
   // Exists already is success; with another prefix length it is Code::kConflict for IPv6, where the kernel
   // has an address once, and another address for IPv4.
@@ -178,9 +209,16 @@ class Netlink {
   // The route of that destination, gateway, interface, priority and table; gone already is success.
   virtual Result<> remove_route(const Route& route) = 0;
 
-  // Puts a token bucket (tbf) in the place of the link's queue. Bursts below 64 KiB are raised to it, since a
-  // segmented frame is that large.
+  // Puts a token bucket (tbf) in the place of the link's queue. It counts frames with their Ethernet headers,
+  // a segmented one with those of all its segments. Bursts below 10 ms at the rate, or below 64 KiB, are
+  // raised to that; frames above the burst are segmented.
   virtual Result<> limit_egress(int index, const RateLimit& limit) = 0;
+  // Makes an ifb, down: what is sent to it waits in its queue and is then received where it came from.
+  // Code::kConflict when the name is taken.
+  virtual Result<> create_ifb(const IfbSpec& spec) = 0;
+  // Has all that the link receives go through an ifb of the same namespace first, after what is attached to
+  // the link's ingress by TCX or with a filter priority below 49152. Once for a link.
+  virtual Result<> redirect_received(int index, int ifb) = 0;
 };
 
 // A Netlink of a namespace.
@@ -207,6 +245,15 @@ struct TapInfo {
 };
 // Code::kNotFound when the link is no tap or is gone.
 Result<TapInfo> tap_info(const Namespace& network_namespace, const std::string& name);
+
+struct DeviceNumber {
+  unsigned major = 0;
+  unsigned minor = 0;
+  bool operator==(const DeviceNumber&) const = default;
+};
+// The character device of a macvtap, from the sysfs of its namespace: two macvtaps of one index in two
+// namespaces have two devices but one name. Code::kNotFound when there is no macvtap of that index.
+Result<DeviceNumber> macvtap_device(const Namespace& network_namespace, int index);
 
 // Writes, unless it is there already, net.ipv6.conf.<link>.<key> (or ipv4) in a namespace: sysctls have no
 // netlink form. `family` is "ipv4" or "ipv6". A kernel without IPv6 has no such file, nor has a link whose

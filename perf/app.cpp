@@ -231,9 +231,9 @@ void add_site_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--bin-dir", arguments.bin_dir,
                      "where the lane plugins are (default: beside this program)");
   command.add_option("--cni-path", arguments.cni_dirs, "where host-local is; may be given more than once");
-  command.add_option(
-      "--networks", arguments.networks,
-      "file with NetworkAttachmentDefinitions \"containers\" and \"tap\", instead of the built-in ones");
+  command.add_option("--networks", arguments.networks,
+                     "file with NetworkAttachmentDefinitions \"containers\", \"tap\" and \"macvtap\", "
+                     "instead of the built-in ones");
   command.add_option("--dir", arguments.root, "directory to work in, removed at the end")
       ->capture_default_str();
 }

@@ -43,6 +43,11 @@ std::uint16_t after_type_change(std::uint16_t checksum) {
 }
 
 Result<Fd> open_tap(const std::string& name) {
+  if (name.starts_with('/')) {
+    Fd device(::open(name.c_str(), O_RDWR | O_CLOEXEC));
+    if (device) return device;
+    return fail(kernel_error("cannot open macvtap " + name, errno));
+  }
   Fd tap(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
   if (!tap) return fail(kernel_error("cannot open /dev/net/tun", errno));
   ifreq request{};

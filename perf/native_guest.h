@@ -36,7 +36,7 @@ class NativeGuest {
 };
 
 struct NativeGuestOptions {
-  std::string tap;  // in the calling process' namespace
+  std::string tap;  // in the calling process' namespace, or the path of a macvtap's device node
   MacAddress mac;
   IpAddress address;
   // How long it spins before each answer: a known slowdown, with which the harness is tested.

@@ -2,25 +2,11 @@
 #include "cni/bridge/config.h"
 
 #include "cni/bridge/masquerade.h"
-#include "cni/request.h"
+#include "cni/keys.h"
 #include "core/names.h"
 
 namespace vmlane::cni {
 namespace {
-
-// RFC 791's smallest datagram every link must carry, and the largest a 16-bit length can say.
-constexpr std::int64_t kMinMtu = 68;
-constexpr std::int64_t kMaxMtu = 65535;
-
-bool says_nothing(const Json& value) {
-  return value.is_null() || value == false || value == 0 ||
-         ((value.is_string() || value.is_array() || value.is_object()) && value.empty());
-}
-
-Result<bool> flag(ObjectReader& reader, std::string_view key) {
-  VMLANE_ASSIGN(const auto value, reader.boolean(key));
-  return value.value_or(false);
-}
 
 Result<std::string> parse_uplink(ObjectReader& reader, const std::string& bridge) {
   VMLANE_ASSIGN(const auto uplink, reader.string("uplink"));
@@ -35,8 +21,8 @@ Result<std::string> parse_uplink(ObjectReader& reader, const std::string& bridge
 
 // Keys that say how the workload's interface comes up.
 Result<> parse_interface_keys(ObjectReader& reader, bool has_ipam, BridgeConfig& config) {
-  VMLANE_ASSIGN(config.duplicate_detection, flag(reader, "enabledad"));
-  VMLANE_ASSIGN(config.leave_down, flag(reader, "disableContainerInterface"));
+  VMLANE_ASSIGN(config.duplicate_detection, parse_flag(reader, "enabledad"));
+  VMLANE_ASSIGN(config.leave_down, parse_flag(reader, "disableContainerInterface"));
   if (!config.leave_down || !has_ipam) return {};
   return fail(Code::kInvalidConfig, "key \"disableContainerInterface\" is true together with \"ipam\"",
               "an interface that stays down has no use for addresses: remove one of the two");
@@ -51,30 +37,23 @@ Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
     VMLANE_TRY(names::check_link_name(*bridge, "key \"bridge\"", Code::kInvalidConfig));
     config.bridge = *bridge;
   }
-  VMLANE_ASSIGN(config.is_default_gateway, flag(reader, "isDefaultGateway"));
-  VMLANE_ASSIGN(config.is_gateway, flag(reader, "isGateway"));
+  VMLANE_ASSIGN(config.is_default_gateway, parse_flag(reader, "isDefaultGateway"));
+  VMLANE_ASSIGN(config.is_gateway, parse_flag(reader, "isGateway"));
   config.is_gateway = config.is_gateway || config.is_default_gateway;
-  VMLANE_ASSIGN(config.hairpin_mode, flag(reader, "hairpinMode"));
-  VMLANE_ASSIGN(config.promisc_mode, flag(reader, "promiscMode"));
-  VMLANE_ASSIGN(config.force_address, flag(reader, "forceAddress"));
+  VMLANE_ASSIGN(config.hairpin_mode, parse_flag(reader, "hairpinMode"));
+  VMLANE_ASSIGN(config.promisc_mode, parse_flag(reader, "promiscMode"));
+  VMLANE_ASSIGN(config.force_address, parse_flag(reader, "forceAddress"));
   VMLANE_ASSIGN(config.vlan, parse_vlan_config(reader));
   VMLANE_ASSIGN(config.uplink, parse_uplink(reader, config.bridge));
   VMLANE_TRY(parse_interface_keys(reader, has_ipam, config));
-  VMLANE_ASSIGN(const auto mtu, reader.integer("mtu", 0, kMaxMtu));
-  if (mtu && *mtu != 0) {  // 0 is the reference plugin's "not set"
-    if (*mtu < kMinMtu)
-      return reader.wrong(
-          "mtu", "0 or a whole number from " + std::to_string(kMinMtu) + " to " + std::to_string(kMaxMtu));
-    config.mtu = static_cast<std::uint32_t>(*mtu);
-  }
+  VMLANE_ASSIGN(config.mtu, parse_mtu(reader));
   if (config.hairpin_mode && config.promisc_mode) {
     return fail(Code::kInvalidConfig, "keys \"hairpinMode\" and \"promiscMode\" are both true",
                 "a promiscuous bridge sends each frame back as well: choose one");
   }
   VMLANE_ASSIGN(config.ip_masq, parse_ip_masq(reader, has_ipam));
-  VMLANE_ASSIGN(config.mac_spoof_check, flag(reader, "macspoofchk"));
   VMLANE_ASSIGN(config.bridge_netfilter, parse_bridge_netfilter(reader));
-  VMLANE_ASSIGN(config.port_isolation, flag(reader, "portIsolation"));
+  VMLANE_ASSIGN(config.port_isolation, parse_flag(reader, "portIsolation"));
   if (config.is_gateway && !has_ipam) {
     return fail(Code::kInvalidConfig,
                 "key \"" + std::string(config.is_default_gateway ? "isDefaultGateway" : "isGateway") +
@@ -82,13 +61,6 @@ Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam) {
                 "the gateway address comes from the IPAM result");
   }
   return config;
-}
-
-void log_unknown_keys(const Json& config, const ObjectReader& reader, const Log& log) {
-  for (const std::string& key : reader.unknown()) {
-    if (is_common_config_key(key) || says_nothing(config[key])) continue;
-    log.warning("unknown key in the config", {{"key", key}});
-  }
 }
 
 }  // namespace vmlane::cni

@@ -11,7 +11,6 @@
 #include "cni/bridge/vlan.h"
 #include "core/error.h"
 #include "core/json.h"
-#include "core/log.h"
 
 namespace vmlane::cni {
 
@@ -25,7 +24,6 @@ struct BridgeConfig {
   bool promisc_mode = false;   // of the bridge device
   bool force_address = false;  // a gateway address takes the place of another in its subnet
   bool ip_masq = false;
-  bool mac_spoof_check = false;
   bool port_isolation = false;
   BridgeNetfilter bridge_netfilter = BridgeNetfilter::kFail;
   VlanConfig vlan;
@@ -37,9 +35,5 @@ struct BridgeConfig {
 // Reads the shared keys from `config` through `reader`, which the lane goes on to ask for its own.
 // Code::kInvalidConfig names key and value.
 Result<BridgeConfig> parse_bridge_config(ObjectReader& reader, bool has_ipam);
-
-// After the lane has read its keys: keys that nobody knows are logged, unless they say nothing (false, 0 or
-// empty).
-void log_unknown_keys(const Json& config, const ObjectReader& reader, const Log& log);
 
 }  // namespace vmlane::cni

@@ -6,6 +6,8 @@
 #include "cni/bridge/bridge.h"
 #include "cni/bridge/masquerade.h"
 #include "cni/ipam.h"
+#include "cni/keys.h"
+#include "cni/shaping.h"
 #include "cni/sysctl.h"
 #include "core/names.h"
 
@@ -91,25 +93,14 @@ Result<> check_port(const Inspection& inspection, netlink::Netlink& host, const 
   VMLANE_ASSIGN(const netlink::BridgePort port, host.bridge_port(link.index));
   VMLANE_TRY(check_flag(record, "hairpin", "hairpin mode of " + link.name, port.hairpin));
   VMLANE_TRY(check_flag(record, "isolated", "isolation of " + link.name, port.isolated));
-  if (!record.handles.value("mac_guard", false)) return {};
-  VMLANE_ASSIGN(const MacAddress mac, MacAddress::parse(record.mac.value_or("")));
-  return inspection.node.kernel.check_mac_guard(inspection.host, link.index, mac);
+  return check_workload(inspection, {inspection.host, link.index});
 }
 
-// Towards the workload at the host's end; from it at the pod's, which a pod with CAP_NET_ADMIN could lift: a
-// fair share, not a boundary.
-Result<> limit_rates(Attachment& attachment, netlink::Netlink& host, int host_index, netlink::Netlink& pod,
-                     int pod_index) {
+// At the host's end, where the pod cannot lift it.
+Result<> limit_rates(Attachment& attachment, netlink::Netlink& host, const netlink::Link& host_link) {
   const Bandwidth& wanted = attachment.nic.bandwidth;
-  if (wanted.ingress_rate != 0) {
-    VMLANE_TRY(attachment.transaction.step("limit the rate to the workload", [&] {
-      return host.limit_egress(host_index, {wanted.ingress_rate, wanted.ingress_burst});
-    }));
-  }
-  if (wanted.egress_rate == 0) return {};
-  return attachment.transaction.step("limit the rate from the workload", [&] {
-    return pod.limit_egress(pod_index, {wanted.egress_rate, wanted.egress_burst});
-  });
+  VMLANE_TRY(limit_sent(attachment, host, host_link, {wanted.ingress_rate, wanted.ingress_burst}));
+  return limit_received(attachment, host, host_link, {wanted.egress_rate, wanted.egress_burst});
 }
 
 Result<> check_pod_link(netlink::Netlink& pod, const AttachmentRecord& record) {
@@ -144,6 +135,11 @@ Result<> BridgeLane::configure(const Request& request, const Node& node) {
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   ObjectReader reader(request.config, "", Code::kInvalidConfig);
   VMLANE_ASSIGN(config_, parse_bridge_config(reader, ipam.enabled()));
+  VMLANE_ASSIGN(workload_, parse_workload_config(reader, is_for_guests(), ipam.enabled()));
+  if (config_.is_gateway && workload_.answers.virtual_gateway) {
+    return fail(Code::kInvalidConfig, "key \"gatewayMode\" is \"virtual\" and \"isGateway\" is true",
+                "the gateway is either the bridge or in the record alone: remove one of the two");
+  }
   VMLANE_TRY(configure_pod_side(reader, request, node));
   log_unknown_keys(request.config, reader, node.log);
   return {};
@@ -155,7 +151,6 @@ void BridgeLane::plan(AttachmentRecord& record) const {
   record.handles["pod_link"] = record.key.ifname;
   record.handles["hairpin"] = config_.hairpin_mode;
   record.handles["isolated"] = config_.port_isolation;
-  record.handles["mac_guard"] = config_.mac_spoof_check;
   if (config_.ip_masq) plan_masquerade(record);
   plan_bridge_netfilter(record, config_.bridge_netfilter);
   if (config_.vlan.any()) record.handles["port_vlans"] = vlans_to_json(config_.vlan.port());
@@ -251,13 +246,12 @@ Result<> BridgeLane::set_port_flags(Attachment& attachment, netlink::Netlink& ho
                                      [&] { return host.change_bridge_port(port, change); });
 }
 
-Result<> BridgeLane::open_port(Attachment& attachment, netlink::Netlink& host, int port,
-                               const MacAddress& workload) const {
-  if (config_.mac_spoof_check) {
-    VMLANE_TRY(attachment.transaction.step("guard the workload's MAC", [&] {
-      return attachment.node.kernel.attach_mac_guard(attachment.host, port, workload);
-    }));
-  }
+Result<> BridgeLane::open_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
+                               const CniResult& result) const {
+  const int port = prepared_->host_link.index;
+  WorkloadFacts facts{.link = {attachment.host, port}, .tags = !config_.vlan.trunk.empty()};
+  if (config_.is_gateway) facts.gateway_mac = bridge.mac;
+  VMLANE_TRY(attach_workload(attachment, workload_, facts, result));
   return attachment.transaction.step("bring the host link up",
                                      [&] { return host.change_link(port, {.up = true}); });
 }
@@ -336,9 +330,9 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
                         .mac = *record.mac,
                         .mtu = record.mtu,
                         .sandbox = attachment.request.netns}};
-  VMLANE_TRY(open_port(attachment, *host, host_link.index, pod_link.mac));
+  VMLANE_TRY(open_port(attachment, *host, bridge, result));
+  VMLANE_TRY(limit_rates(attachment, *host, host_link));
   VMLANE_TRY(wire_pod(attachment, *pod, pod_link, result));
-  VMLANE_TRY(limit_rates(attachment, *host, host_link.index, *pod, pod_link.index));
   return result;
 }
 
@@ -356,6 +350,8 @@ Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
   // The pod's end goes with it, wherever it has been moved or whatever it is called by now.
   VMLANE_TRY(reclaim.step("remove the veth pair",
                           [&] { return host_end ? host->delete_link(host_end->index) : Result<>(); }));
+  VMLANE_TRY(remove_limits(reclaim, *host));
+  VMLANE_TRY(forget_workload(reclaim));
   VMLANE_TRY(remove_masquerade(reclaim));
   if (bridge.empty()) return {};
   VMLANE_TRY(release_bridge_netfilter(reclaim, bridge));
@@ -367,6 +363,7 @@ Result<> BridgeLane::check(const Inspection& inspection) {
   VMLANE_ASSIGN(const auto pod, inspection.node.kernel.netlink(inspection.pod));
   VMLANE_ASSIGN(const netlink::Link host_end, check_host_end(*host, inspection.record));
   VMLANE_TRY(check_port(inspection, *host, host_end));
+  VMLANE_TRY(check_limits(inspection, *host));
   VMLANE_TRY(check_masquerade(inspection));
   VMLANE_TRY(check_bridge_netfilter(inspection, config_.bridge_netfilter));
   return check_pod_link(*pod, inspection.record);

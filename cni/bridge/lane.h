@@ -8,6 +8,7 @@
 #include "cni/bridge/bridge.h"
 #include "cni/bridge/config.h"
 #include "cni/lane.h"
+#include "cni/workload.h"
 
 namespace vmlane::cni {
 
@@ -30,6 +31,8 @@ class BridgeLane : public Lane {
 
  protected:
   const BridgeConfig& config() const { return config_; }
+  // Whether its workloads are virtual machines, which are guarded and answered unless a key says otherwise.
+  virtual bool is_for_guests() const { return false; }
   // The lane's own keys.
   virtual Result<> configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) = 0;
   // The pod's veth is there, down, with MAC and MTU; its host end is in the bridge and up. Leaves the pod's
@@ -45,9 +48,9 @@ class BridgeLane : public Lane {
   Result<> be_gateway(Attachment& attachment, netlink::Netlink& host, const Ground& ground,
                       CniResult& result);
   Result<> set_port_flags(Attachment& attachment, netlink::Netlink& host, int port) const;
-  // Brings the port up, guarded first if it is to be: no frame comes before the guard.
-  Result<> open_port(Attachment& attachment, netlink::Netlink& host, int port,
-                     const MacAddress& workload) const;
+  // Brings the port up, its programs first: no frame comes before the guard.
+  Result<> open_port(Attachment& attachment, netlink::Netlink& host, const netlink::Link& bridge,
+                     const CniResult& result) const;
   Result<std::string> make_pair(Attachment& attachment, netlink::Netlink& host, std::uint32_t mtu,
                                 const MacAddress& mac);
   Result<> uplink_status(const Node& node, netlink::Netlink& host,
@@ -55,6 +58,7 @@ class BridgeLane : public Lane {
   Result<std::uint32_t> effective_mtu(const Ground& ground) const;
 
   BridgeConfig config_;
+  WorkloadConfig workload_;
   // What prepare() made and apply() goes on with.
   struct Prepared {
     netlink::Link host_link;

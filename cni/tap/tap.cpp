@@ -4,16 +4,12 @@
 #include <algorithm>
 #include <charconv>
 
-#include "cni/ipam.h"
+#include "cni/keys.h"
 #include "cni/pod_link.h"
 #include "core/names.h"
 
 namespace vmlane::cni {
 namespace {
-
-// libvirt and the tun driver (MAX_TAP_QUEUES) stop there.
-constexpr std::int64_t kMaxQueues = 256;
-constexpr std::int64_t kMaxId = 0xfffffffe;
 
 // A tap of ours in the pod: by its alias, or, when the ADD was killed before it could be named, because it
 // has the planned name, which was free when the ADD began.
@@ -98,22 +94,14 @@ Result<> TapLane::refuse_keys_of_containers() const {
 
 Result<> TapLane::configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) {
   VMLANE_TRY(refuse_keys_of_containers());
-  VMLANE_ASSIGN(const auto queues, reader.integer("queues", 1, kMaxQueues));
-  VMLANE_ASSIGN(const auto multi_queue, reader.boolean("multiQueue"));  // the reference tap plugin's spelling
-  VMLANE_ASSIGN(const auto owner, reader.integer("owner", 0, kMaxId));
-  VMLANE_ASSIGN(const auto group, reader.integer("group", 0, kMaxId));
-  tap_.multi_queue = queues.value_or(1) > 1 || multi_queue.value_or(false);
-  tap_.owner = owner ? static_cast<std::uint32_t>(*owner) : node.config.owner_uid;
-  tap_.group = group ? static_cast<std::uint32_t>(*group) : node.config.owner_gid;
+  VMLANE_ASSIGN(const GuestDevice device, parse_guest_device(reader, node.config));
+  VMLANE_ASSIGN(const bool multi_queue, parse_flag(reader, "multiQueue"));  // the reference plugin's spelling
+  tap_.multi_queue = device.queues > 1 || multi_queue;
+  tap_.owner = device.owner;
+  tap_.group = device.group;
   VMLANE_ASSIGN(selinux_context_, reader.text("selinuxContext"));
   if (!selinux_context_.empty()) VMLANE_TRY(check_selinux_context(selinux_context_));
-  VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
-  if (ipam.type() == "dhcp") {
-    return fail(
-        Code::kUnsupportedField, "key \"ipam.type\" is \"dhcp\", which cannot work on the tap lane",
-        "the guest itself is the DHCP client: leave \"ipam\" out, or name an allocator such as host-local");
-  }
-  return {};
+  return refuse_dhcp(request.config, "tap");
 }
 
 Result<> TapLane::make_tap(Attachment& attachment, const netlink::TapSpec& spec) const {

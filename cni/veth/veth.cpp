@@ -10,24 +10,54 @@
 namespace vmlane::cni {
 namespace {
 
-// A bridge opens a port a moment after both ends of the pair are up, and drops what comes before. With
-// spanning tree the moment is half a minute, which an ADD does not wait for.
-void await_forwarding(netlink::Netlink& host, int port) {
-  constexpr auto kLimit = std::chrono::milliseconds(500);
-  constexpr auto kPoll = std::chrono::milliseconds(1);
-  const auto deadline = std::chrono::steady_clock::now() + kLimit;
-  for (;;) {
-    const auto state = host.bridge_port(port);
-    if (!state || state->forwarding || std::chrono::steady_clock::now() >= deadline) return;
-    std::this_thread::sleep_for(kPoll);
-  }
+constexpr auto kPoll = std::chrono::milliseconds(1);
+
+// Asks until the answer is yes, or the limit is over.
+template <class Condition>
+void wait_for(std::chrono::milliseconds limit, const Condition& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + limit;
+  while (!condition() && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(kPoll);
 }
 
+// A bridge opens a port a moment after both ends of the pair are up, and drops what comes before. The moment
+// is long on a node that is busy with other links. With spanning tree it is half a minute more, which an ADD
+// does not wait for.
+void await_forwarding(netlink::Netlink& host, int port) {
+  constexpr auto kToNotice = std::chrono::seconds(5);
+  wait_for(kToNotice, [&] {
+    const auto state = host.bridge_port(port);
+    return !state || !state->disabled;
+  });
+  constexpr auto kToOpen = std::chrono::milliseconds(500);
+  wait_for(kToOpen, [&] {
+    const auto state = host.bridge_port(port);
+    return !state || state->forwarding;
+  });
+}
+
+// A bridge whose first port this is has its carrier from now on, and so have its VLAN devices, but they send
+// nothing, and so answer nothing, before the kernel has noticed. It may take a second; since 6.8 being asked
+// makes it look at once.
+void await_running(netlink::Netlink& host, const std::string& name) {
+  constexpr auto kToNotice = std::chrono::milliseconds(1500);
+  wait_for(kToNotice, [&] {
+    const auto link = host.find_link(name);
+    return !link || !*link || !(*link)->carrier || (*link)->running;
+  });
+}
+
+// Returns when what the pod sends reaches the network and the gateway can answer.
 void await_path(const Attachment& attachment) {
+  const Json& handles = attachment.record.handles;
   const auto host = attachment.node.kernel.netlink(attachment.host);
-  const auto port =
-      host ? (*host)->find_link(attachment.record.handles.value("host_link", "")) : fail(host.error());
-  if (port && *port) await_forwarding(**host, (*port)->index);
+  if (!host) return;
+  const auto port = (*host)->find_link(handles.value("host_link", ""));
+  if (!port || !*port) return;
+  await_forwarding(**host, (*port)->index);
+  const std::string bridge = handles.value("bridge", "");
+  const std::string gateway = handles.value("gateway_device", bridge);
+  await_running(**host, bridge);
+  if (gateway != bridge) await_running(**host, gateway);
 }
 
 // Has the kernel send an ARP announcement (RFC 5227, 3) and an unsolicited neighbour advertisement (RFC 4861,

@@ -2,6 +2,7 @@
 #include "perf/lane.h"
 #include "perf/lanes/container.h"
 #include "perf/lanes/inpod_bridge.h"
+#include "perf/lanes/macvtap.h"
 #include "perf/lanes/tap.h"
 #include "perf/lanes/user_network.h"
 
@@ -39,7 +40,7 @@ std::vector<std::unique_ptr<Lane>> all_lanes() {
   lanes.push_back(std::make_unique<PasstLane>());
   lanes.push_back(std::make_unique<InpodBridgeLane>());
   lanes.push_back(std::make_unique<TapLane>());
-  lanes.push_back(std::make_unique<AbsentLane>("macvtap", kNativeGuest, "vmlane-macvtap"));
+  lanes.push_back(std::make_unique<MacvtapLane>());
   lanes.push_back(std::make_unique<AbsentLane>("vhost-user", kNativeGuest, "vmlane-vhostuser"));
   lanes.push_back(std::make_unique<AbsentLane>("ovs-dpdk", kNativeGuest, "vmlane-ovs"));
   lanes.push_back(std::make_unique<AbsentLane>("sriov", kNativeGuest, "vmlane-sriov"));

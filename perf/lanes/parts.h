@@ -12,6 +12,7 @@ namespace vmlane::perf {
 // Names in networks.yaml.
 inline constexpr const char* kContainerNetwork = "containers";
 inline constexpr const char* kTapNetwork = "tap";
+inline constexpr const char* kMacvtapNetwork = "macvtap";
 
 // Code::kNotAvailable when the plugin, or host-local that it needs, is in no directory of the site.
 Result<> have_plugin(const SiteOptions& site, const std::string& type);

@@ -60,7 +60,11 @@ Result<> start_qemu_guest(Site& site, const std::string& pod, const QemuGuestNic
   }
   VMLANE_ASSIGN(spec.kernel_arguments, lab::kernel_command_line("perf", {inside}));
   std::vector<lab::TapPort> taps;
-  if (!nic.tap.empty()) taps.push_back({.name = nic.tap});
+  if (nic.tap.starts_with('/')) {
+    taps.push_back({.name = "eth0", .device = nic.tap});
+  } else if (!nic.tap.empty()) {
+    taps.push_back({.name = nic.tap});
+  }
   const fs::path directory = site.file("vm-" + pod);
   std::error_code error;
   fs::remove_all(directory, error);  // an earlier guest's sockets

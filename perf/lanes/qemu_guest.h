@@ -16,7 +16,7 @@ struct QemuGuestNic {
   std::optional<std::uint32_t> mtu;
   IpPrefix address;                  // the guest's own
   std::optional<IpAddress> gateway;  // of the guest's default route
-  std::string tap;                   // in the pod; empty: by `backend`
+  std::string tap;                   // in the pod, or a macvtap's device node; empty: by `backend`
   decltype(lab::QemuNic::backend) backend = {};
 };
 

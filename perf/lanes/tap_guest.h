@@ -8,9 +8,9 @@
 
 namespace vmlane::perf {
 
-// The far end of every lane that ends in a tap: a guest of either kind that has the MAC and the address which
-// the CNI result gave the pod. Sets the path's address and adds the guest's process. A delay planted in
-// `lane` is the native guest's.
+// The far end of every lane that ends in a tap, or in a macvtap's device node: a guest of either kind that
+// has the MAC and the address which the CNI result gave the pod. Sets the path's address and adds the guest's
+// process. A delay planted in `lane` is the native guest's.
 Result<> start_tap_guest(Site& site, const std::string& pod, const std::string& tap, std::string_view guest,
                          const std::string& lane, const LaneOptions& options, Path& path);
 

@@ -270,7 +270,7 @@ TEST_P(BridgeNetfilterTest, AnotherWordIsRefused) {
                  {"bridgeNetfilter", "maybe", "fail", "accept", "ignore"});
 }
 
-VMLANE_FOR_EACH_LANE(BridgeNetfilterTest);
+VMLANE_FOR_BRIDGE_LANES(BridgeNetfilterTest);
 
 class VethBridgeNetfilterTest : public BridgeNetfilterTest {
  protected:
@@ -294,7 +294,7 @@ TEST_P(VethBridgeNetfilterTest, F025_PodsReachEachOtherOrTheCauseIsNamed) {
     attach("a", accepting());
     const Json reached = attach("b", accepting());
     for (const bool v6 : {false, true}) {
-      const PingResult result = ping(pod("a").path(), address_of(reached, v6));
+      const PingResult result = reach(pod("a").path(), address_of(reached, v6));
       EXPECT_TRUE(result.all()) << result.output << rules();
     }
     clear("a", accepting());

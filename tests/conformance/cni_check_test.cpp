@@ -41,6 +41,9 @@ class CheckTest : public LaneTest {
   Json result_;
 };
 
+// What only the lanes on a Linux bridge have.
+class BridgeCheckTest : public CheckTest {};
+
 TEST_P(CheckTest, FindsAFreshAttachmentGood) {
   expect_good();
   expect_good();
@@ -70,19 +73,19 @@ TEST_P(CheckTest, TellsADeletedLink) {
   expect_changed({"gone"});
 }
 
-TEST_P(CheckTest, TellsAPortTakenOutOfTheBridge) {
-  const std::string host = host_link_of(id_of())["ifname"];
+TEST_P(BridgeCheckTest, TellsAPortTakenOutOfTheBridge) {
+  const std::string host = owned_link_of(id_of())["ifname"];
   must({"ip", "link", "set", host, "nomaster"});
   expect_changed({host, "br1"});
 }
 
-TEST_P(CheckTest, TellsADownHostLink) {
-  const std::string host = host_link_of(id_of())["ifname"];
+TEST_P(BridgeCheckTest, TellsADownHostLink) {
+  const std::string host = owned_link_of(id_of())["ifname"];
   must({"ip", "link", "set", host, "down"});
   expect_changed({host, "down"});
 }
 
-TEST_P(CheckTest, TellsADeletedBridge) {
+TEST_P(BridgeCheckTest, TellsADeletedBridge) {
   must({"ip", "link", "del", "br1"});
   expect_changed({"br1"});
 }
@@ -118,6 +121,7 @@ TEST_P(CheckTest, ChangesNothing) {
 }
 
 VMLANE_FOR_EACH_LANE(CheckTest);
+VMLANE_FOR_BRIDGE_LANES(BridgeCheckTest);
 
 class TapCheckTest : public CheckTest {};
 
@@ -185,7 +189,7 @@ class GcTest : public LaneTest {
     return run_call(call("GC", "", conf));
   }
   bool attached(const std::string& container) {
-    return fs::exists(record_file(id_of(container))) && !host_link_of(id_of(container)).is_null();
+    return fs::exists(record_file(id_of(container))) && !owned_link_of(id_of(container)).is_null();
   }
   static Json entry(const std::string& container) { return {{"containerID", container}, {"ifname", "eth0"}}; }
 };
@@ -198,12 +202,12 @@ TEST_P(GcTest, RemovesWhatIsNotListed) {
   EXPECT_TRUE(attached("c2"));
   EXPECT_FALSE(attached("c3"));
   EXPECT_EQ(reserved_addresses().size(), 1U);
-  EXPECT_EQ(ports_of("br1").size(), 1U);
+  EXPECT_EQ(nics(), 1U);
 }
 
 TEST_P(GcTest, EmptyListRemovesAllOfTheNetwork) {
   EXPECT_CNI_OK(gc({{"cni.dev/valid-attachments", Json::array()}}));
-  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"});
+  EXPECT_EQ(link_names(""), idle_links());
   EXPECT_TRUE(reserved_addresses().empty());
 }
 
@@ -249,7 +253,7 @@ TEST_P(GcTest, BrokenListRemovesNothing) {
 TEST_P(GcTest, PodsThatAreGoneAreRemoved) {
   for (const auto& [name, pod] : pods()) pod->remove();
   EXPECT_CNI_OK(gc({{"cni.dev/valid-attachments", Json::array()}}));
-  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"});
+  EXPECT_EQ(link_names(""), idle_links());
   EXPECT_TRUE(reserved_addresses().empty());
 }
 
@@ -275,23 +279,26 @@ class StatusTest : public LaneTest {
   }
 };
 
+// What only the lanes on a Linux bridge have.
+class BridgeStatusTest : public StatusTest {};
+
 TEST_P(StatusTest, IsSilentWhenAnAddCouldWork) {
   const CniOutcome outcome = status(config());
   EXPECT_CNI_OK(outcome);
   EXPECT_TRUE(outcome.silent()) << outcome;
-  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"}) << "it makes nothing";
+  EXPECT_EQ(link_names(""), idle_links()) << "it makes nothing";
 }
 
 TEST_P(StatusTest, TellsAMissingIpamPlugin) {
   expect_not_available(status(config({{"ipam", {{"type", "no-such-ipam"}}}})), "no-such-ipam");
 }
 
-TEST_P(StatusTest, TellsALinkInTheBridgesPlace) {
+TEST_P(BridgeStatusTest, TellsALinkInTheBridgesPlace) {
   must({"ip", "link", "add", "br1", "type", "veth", "peer", "name", "br1-peer"});
   expect_not_available(status(config()), "br1");
 }
 
-TEST_P(StatusTest, TellsThatPodsAreCutOffByABridgeThatIsDown) {
+TEST_P(BridgeStatusTest, TellsThatPodsAreCutOffByABridgeThatIsDown) {
   ASSERT_CNI_OK(add(make_pod("living"), config(), "living"));
   must({"ip", "link", "set", "br1", "down"});
   const CniOutcome outcome = run_call(call("STATUS", "", config()));
@@ -313,6 +320,7 @@ TEST_P(StatusTest, TellsAWrongConfig) {
 }
 
 VMLANE_FOR_EACH_LANE(StatusTest);
+VMLANE_FOR_BRIDGE_LANES(BridgeStatusTest);
 
 }  // namespace
 }  // namespace vmlane::test

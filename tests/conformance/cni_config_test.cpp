@@ -21,6 +21,9 @@ class ConfigTest : public LaneTest {
   }
 };
 
+// What only the lanes on a Linux bridge have.
+class BridgeConfigTest : public ConfigTest {};
+
 TEST_P(ConfigTest, UnreadableStandardInputIsAnIoError) {
   CniCall call = add_call(config());
   call.options.close_stdin = true;
@@ -125,14 +128,14 @@ TEST_P(ConfigTest, WrongValuesOfKnownKeysAreNamedWithKeyAndValue) {
     const char* key;
     Json value;
   };
-  std::vector<Case> cases = {{"bridge", 7},
-                             {"bridge", "a/b"},
-                             {"bridge", ".."},
-                             {"bridge", "sixteen-bytes-xx"},
-                             {"bridge", "a b"},
-                             {"bridge", "br%d"},
-                             {"isGateway", "yes"},
-                             {"isGateway", 1},
+  // The key that names what the NIC is on.
+  const char* ground = is_macvtap() ? "lowerDevice" : "bridge";
+  std::vector<Case> cases = {{ground, 7},
+                             {ground, "a/b"},
+                             {ground, ".."},
+                             {ground, "sixteen-bytes-xx"},
+                             {ground, "a b"},
+                             {ground, "br%d"},
                              {"mtu", "1500"},
                              {"mtu", 1.5},
                              {"mtu", -1},
@@ -140,15 +143,19 @@ TEST_P(ConfigTest, WrongValuesOfKnownKeysAreNamedWithKeyAndValue) {
                              {"mtu", 65536},
                              {"mtu", 70000},
                              {"mtu", 18446744073709551615ULL},
-                             {"hairpinMode", 0},
                              {"promiscMode", "no"},
-                             {"isDefaultGateway", {}},
                              {"mac", 7},
                              {"ipam", "host-local"},
                              {"dns", 7},
                              {"runtimeConfig", 7},
                              {"args", "x"}};
-  if (is_tap()) {
+  const std::vector<Case> own = is_macvtap() ? std::vector<Case>{{"mode", "source"}, {"mode", 1}}
+                                             : std::vector<Case>{{"isGateway", "yes"},
+                                                                 {"isGateway", 1},
+                                                                 {"hairpinMode", 0},
+                                                                 {"isDefaultGateway", Json::array()}};
+  cases.insert(cases.end(), own.begin(), own.end());
+  if (is_guest_lane()) {
     for (const Case& c : std::initializer_list<Case>{{"queues", 0},
                                                      {"queues", 257},
                                                      {"queues", "2"},
@@ -160,13 +167,13 @@ TEST_P(ConfigTest, WrongValuesOfKnownKeysAreNamedWithKeyAndValue) {
   }
   for (const Case& c : cases) {
     Json conf = config();
-    conf[c.key] = c.key == std::string("isDefaultGateway") ? Json::array() : c.value;
+    conf[c.key] = c.value;
     const std::string value = conf[c.key].is_string() ? conf[c.key].get<std::string>() : conf[c.key].dump();
     expect_refused(add_call(conf), Code::kInvalidConfig, {c.key, value});
   }
 }
 
-TEST_P(ConfigTest, ContradictionsAreRefused) {
+TEST_P(BridgeConfigTest, ContradictionsAreRefused) {
   expect_refused(add_call(config({{"isGateway", true}, {"ipam", nullptr}})), Code::kInvalidConfig,
                  {"isGateway", "ipam"});
   expect_refused(add_call(config({{"isDefaultGateway", true}, {"ipam", Json::object()}})),
@@ -175,11 +182,31 @@ TEST_P(ConfigTest, ContradictionsAreRefused) {
                  {"hairpinMode", "promiscMode"});
 }
 
-TEST_P(ConfigTest, MtuAboveTheBridgeIsRefused) {
+TEST_P(BridgeConfigTest, MtuAboveTheBridgeIsRefused) {
   must({"ip", "link", "add", "br1", "type", "bridge"});
   must({"ip", "link", "set", "br1", "mtu", "1400", "up"});
   expect_refused(add_call(config({{"mtu", 1450}})), Code::kInvalidConfig, {"mtu", "1450", "br1", "1400"});
   EXPECT_TRUE(reserved_addresses().empty());
+}
+
+TEST_P(ConfigTest, MtuBelowWhatIpv6NeedsIsRefusedWhereThereAreSuchAddresses) {
+  Json dual_stack = host_local();
+  dual_stack["ranges"].push_back(Json::array({{{"subnet", "2001:db8:1::/64"}}}));
+  expect_refused(add_call(config({{"mtu", 1279}, {"ipam", dual_stack}})), Code::kInvalidConfig,
+                 {"key \"mtu\" is 1279", "2001:db8:1::", "1280"});
+  EXPECT_TRUE(reserved_addresses().empty());
+  const std::string below = is_macvtap() ? kLowerDevice : "br1";
+  if (!is_macvtap()) must({"ip", "link", "add", below, "type", "bridge"});
+  must({"ip", "link", "set", below, "mtu", "1200", "up"});
+  expect_refused(add_call(config({{"ipam", dual_stack}})), Code::kInvalidConfig, {"\"mtu\"", "1200", "1280"});
+  EXPECT_CNI_OK(add(pod(), config({{"mtu", 68}})));
+  EXPECT_EQ(link_of(pod().path(), "eth0")["mtu"], 68);
+}
+
+TEST_P(ConfigTest, LeastMtuOfIpv6IsEnoughForIt) {
+  Json dual_stack = host_local();
+  dual_stack["ranges"].push_back(Json::array({{{"subnet", "2001:db8:1::/64"}}}));
+  EXPECT_CNI_OK(add(pod(), config({{"mtu", 1280}, {"ipam", dual_stack}})));
 }
 
 TEST_P(ConfigTest, KeysOfTheReferencePluginSayingNothingAreAccepted) {
@@ -198,13 +225,13 @@ TEST_P(ConfigTest, UnknownKeysAreToleratedAndLogged) {
   EXPECT_EQ(log.find("key=capabilities"), std::string::npos) << "a key of the specification is not unknown";
 }
 
-TEST_P(ConfigTest, LinkOfTheBridgesNameThatIsNoBridgeIsAConflict) {
+TEST_P(BridgeConfigTest, LinkOfTheBridgesNameThatIsNoBridgeIsAConflict) {
   must({"ip", "link", "add", "br1", "type", "veth", "peer", "name", "br1-peer"});
   expect_refused(add_call(config()), Code::kConflict, {"br1", "veth"});
   EXPECT_TRUE(reserved_addresses().empty());
 }
 
-TEST_P(ConfigTest, GatewayThatClashesWithTheBridgesAddressIsAConflict) {
+TEST_P(BridgeConfigTest, GatewayThatClashesWithTheBridgesAddressIsAConflict) {
   must({"ip", "link", "add", "br1", "type", "bridge"});
   must({"ip", "addr", "add", "192.0.2.77/24", "dev", "br1"});
   must({"ip", "link", "set", "br1", "up"});
@@ -244,7 +271,7 @@ TEST_P(ConfigTest, F021_HostileDeviceIdsAreRefused) {
   }
 }
 
-TEST_P(ConfigTest, DeviceIdOfMultusIsAccepted) {
+TEST_P(BridgeConfigTest, DeviceIdOfMultusIsAccepted) {
   EXPECT_CNI_OK(add(pod(), config({{"deviceID", "0000:03:02.1"}, {"pciBusID", "0000:03:02.1"}})));
 }
 
@@ -282,16 +309,17 @@ TEST_P(ConfigTest, NamespaceThatIsNotThereIsNamed) {
 }
 
 VMLANE_FOR_EACH_LANE(ConfigTest);
+VMLANE_FOR_BRIDGE_LANES(BridgeConfigTest);
 
-class TapConfigTest : public LaneTest {};
+class GuestConfigTest : public LaneTest {};
 
-TEST_P(TapConfigTest, DhcpIsRefusedWhereItCannotWork) {
+TEST_P(GuestConfigTest, DhcpIsRefusedWhereItCannotWork) {
   Pod& pod = make_pod("a");
   expect_refused(call("ADD", pod.path(), config({{"ipam", {{"type", "dhcp"}}}})), Code::kUnsupportedField,
                  {"ipam.type", "dhcp"});
 }
 
-VMLANE_FOR_TAP(TapConfigTest);
+VMLANE_INSTANTIATE_FOR(GuestConfigTest, "vmlane-tap", "vmlane-macvtap");
 
 }  // namespace
 }  // namespace vmlane::test

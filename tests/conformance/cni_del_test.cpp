@@ -32,6 +32,9 @@ class DelTest : public LaneTest {
   Snapshot before_;
 };
 
+// What only the lanes on a Linux bridge have.
+class BridgeDelTest : public DelTest {};
+
 TEST_P(DelTest, LeavesTheNodeAsBeforeTheAdd) {
   for (const Json& more :
        {Json::object(), Json({{"isGateway", true}, {"mtu", 1450}}), Json({{"isDefaultGateway", true}}),
@@ -42,7 +45,7 @@ TEST_P(DelTest, LeavesTheNodeAsBeforeTheAdd) {
   }
 }
 
-TEST_P(DelTest, LeavesAnAdministratorsBridgeAsItWas) {
+TEST_P(BridgeDelTest, LeavesAnAdministratorsBridgeAsItWas) {
   must({"ip", "link", "add", "br1", "address", "02:00:00:00:00:b1", "type", "bridge"});
   must({"ip", "link", "set", "br1", "mtu", "1400", "up"});
   must({"ip", "addr", "add", "203.0.113.1/24", "dev", "br1"});
@@ -55,7 +58,7 @@ TEST_P(DelTest, LeavesAnAdministratorsBridgeAsItWas) {
   }
 }
 
-TEST_P(DelTest, LeavesTheGatewayAddressThatAnAdministratorGave) {
+TEST_P(BridgeDelTest, LeavesTheGatewayAddressThatAnAdministratorGave) {
   must({"ip", "link", "add", "br1", "address", "02:00:00:00:00:b1", "type", "bridge"});
   must({"ip", "link", "set", "br1", "up"});
   must({"ip", "addr", "add", "192.0.2.1/24", "dev", "br1"});
@@ -65,7 +68,7 @@ TEST_P(DelTest, LeavesTheGatewayAddressThatAnAdministratorGave) {
   expect_clean_del(del_call(conf));
 }
 
-TEST_P(DelTest, OurGatewayAddressStaysUntilTheLastPodOfABridgeThatIsNotOurs) {
+TEST_P(BridgeDelTest, OurGatewayAddressStaysUntilTheLastPodOfABridgeThatIsNotOurs) {
   must({"ip", "link", "add", "br1", "address", "02:00:00:00:00:b1", "type", "bridge"});
   must({"ip", "link", "set", "br1", "up"});
   before_ = snapshot();
@@ -100,7 +103,7 @@ TEST_P(DelTest, F001_NamespaceGoneEmptyUnsetOrSomethingElse) {
     const CniOutcome outcome = run_call(call);
     EXPECT_CNI_OK(outcome);
     EXPECT_TRUE(outcome.silent()) << outcome;
-    EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"}) << path.value_or("(unset)");
+    EXPECT_EQ(link_names(""), idle_links()) << path.value_or("(unset)");
     EXPECT_TRUE(reserved_addresses().empty());
     EXPECT_FALSE(fs::exists(record_file(id_of())));
     EXPECT_CNI_OK(run_call(call)) << "twice";
@@ -140,7 +143,7 @@ TEST_P(DelTest, F001_WhileTwentyOthersRun) {
     EXPECT_CNI_OK(outcome);
     EXPECT_TRUE(outcome.silent()) << outcome;
   }
-  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"});
+  EXPECT_EQ(link_names(""), idle_links());
   EXPECT_TRUE(reserved_addresses().empty());
 }
 
@@ -217,18 +220,18 @@ TEST_P(DelTest, F008_PathThatLeadsToAnotherPodNowIsNotTouchedInside) {
   EXPECT_CNI_OK(del("/run/netns/a", conf, "c1", "net1"));
   EXPECT_EQ(ip_json(other.path(), {"-d", "link"}), links);
   EXPECT_EQ(addresses_of(other.path(), "net1"), addresses);
-  EXPECT_TRUE(host_link_of(id_of("c1", "net1")).is_null());
-  EXPECT_FALSE(host_link_of(id_of("c2", "net1")).is_null());
+  EXPECT_TRUE(owned_link_of(id_of("c1", "net1")).is_null());
+  EXPECT_FALSE(owned_link_of(id_of("c2", "net1")).is_null());
   EXPECT_EQ(reserved_addresses().size(), 1U);
   EXPECT_CNI_OK(check(other, conf, *second.document, "c2", "net1"));
 }
 
-TEST_P(DelTest, F059_ForeignLinkWithTheDerivedNameIsWalkedAround) {
+TEST_P(BridgeDelTest, F059_ForeignLinkWithTheDerivedNameIsWalkedAround) {
   const std::string derived = names::host_link(id_of());
   must({"ip", "link", "add", derived, "type", "bridge"});
   before_ = snapshot();
   ASSERT_CNI_OK(add(pod(), config()));
-  EXPECT_EQ(host_link_of(id_of())["ifname"], names::host_link(id_of(), 1));
+  EXPECT_EQ(owned_link_of(id_of())["ifname"], names::host_link(id_of(), 1));
   expect_clean_del(del_call(config()));
 }
 
@@ -246,6 +249,7 @@ TEST_P(DelTest, MissingIpamPluginKeepsTheRecordForTheNextDel) {
 }
 
 VMLANE_FOR_EACH_LANE(DelTest);
+VMLANE_FOR_BRIDGE_LANES(BridgeDelTest);
 
 }  // namespace
 }  // namespace vmlane::test

@@ -48,6 +48,9 @@ class IdentityTest : public LaneTest {
   }
 };
 
+// What only the lanes on a Linux bridge have.
+class BridgeIdentityTest : public IdentityTest {};
+
 TEST_P(IdentityTest, F052_MacStaysWithTheVmAndNotWithItsPod) {
   const std::string first = mac_in(add_as("c1", "virt-launcher-vm1-abcde", config()));
   EXPECT_TRUE(first.starts_with("02:"));
@@ -77,17 +80,20 @@ TEST_P(IdentityTest, F052_MacInUseOnTheSegmentIsRefusedWithItsOwner) {
   const Json conf = config({{"mac", kMac}});
   ASSERT_CNI_OK(add_as("c1", "db-0", conf));
   make_pod("c2");
-  expect_refused(call_of("c2", "web-0", conf), Code::kConflict, {kMac, "pod blue/db-0", "c1", "eth0", "br1"});
-  // Another config on the same bridge is the same segment; another bridge is not.
+  expect_refused(call_of("c2", "web-0", conf), Code::kConflict,
+                 {kMac, "pod blue/db-0", "c1", "eth0", is_macvtap() ? kLowerDevice : "br1"});
+  // Another config on the same bridge or device is the same segment; another bridge or device is not.
   expect_refused(call_of("c2", "web-0", config({{"mac", kMac}, {"name", "green"}})), Code::kConflict,
                  {kMac, "blue/db-0"});
-  EXPECT_CNI_OK(add_as("c2", "web-0", config({{"mac", kMac}, {"name", "red"}, {"bridge", "br2"}})));
+  if (is_macvtap()) make_lower("lower2");
+  const Json elsewhere = is_macvtap() ? Json({{"lowerDevice", "lower2"}}) : Json({{"bridge", "br2"}});
+  EXPECT_CNI_OK(add_as("c2", "web-0", overlaid(config({{"mac", kMac}, {"name", "red"}}), elsewhere)));
   // Free again with its owner's end.
   ASSERT_CNI_OK(del_of("c1", conf));
   EXPECT_CNI_OK(add_as("c3", "web-1", conf));
 }
 
-TEST_P(IdentityTest, F052_BothLanesKnowOfEachOthersMacs) {
+TEST_P(BridgeIdentityTest, F052_BothLanesKnowOfEachOthersMacs) {
   const std::string other = is_tap() ? "vmlane-veth" : "vmlane-tap";
   Json conf = config({{"mac", kMac}, {"type", other}});
   make_pod("c1");
@@ -96,7 +102,7 @@ TEST_P(IdentityTest, F052_BothLanesKnowOfEachOthersMacs) {
   expect_refused(call_of("c2", "web-0", config({{"mac", kMac}})), Code::kConflict, {kMac, "blue/db-0"});
 }
 
-TEST_P(IdentityTest, F052_MacOfTheBridgeIsRefused) {
+TEST_P(BridgeIdentityTest, F052_MacOfTheBridgeIsRefused) {
   must({"ip", "link", "add", "br1", "address", kMac, "type", "bridge"});
   must({"ip", "link", "set", "br1", "up"});
   make_pod("c1");
@@ -111,7 +117,7 @@ TEST_P(IdentityTest, F052_TwoNicsOfOnePodDoNotShareAMac) {
   expect_refused(second, Code::kConflict, {kMac, "eth0"});
 }
 
-TEST_P(IdentityTest, F052_MigrationTargetSharesItsSourcesMacAndGivesItBack) {
+TEST_P(BridgeIdentityTest, F052_MigrationTargetSharesItsSourcesMacAndGivesItBack) {
   const Json conf = config({{"mac", kMac}, {"ipam", nullptr}});
   write_facts("u1", {{"vm", {{"name", "vm1"}, {"uid", "v1"}}}});
   write_facts("u2",
@@ -262,6 +268,7 @@ TEST_P(IdentityTest, FactsAreWaitedForOnlyWhileAnAgentListens) {
 }
 
 VMLANE_FOR_EACH_LANE(IdentityTest);
+VMLANE_FOR_BRIDGE_LANES(BridgeIdentityTest);
 
 }  // namespace
 }  // namespace vmlane::test

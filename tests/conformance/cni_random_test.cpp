@@ -164,7 +164,7 @@ class RandomTest : public PluginFixture {
       guests.back().serve(address);
     }
     for (const Member* member : live_members()) {
-      EXPECT_TRUE(eventually([&] { return ping("", member->address(), {.count = 1}).all(); }))
+      EXPECT_TRUE(reach("", member->address(), {.count = 1}).all())
           << member->container << " does not answer at " << member->address();
     }
   }

@@ -115,7 +115,7 @@ TEST_P(ReferenceKeysTest, PublishedDefinitionsWorkWithOnlyTheTypeChanged) {
   }
 }
 
-VMLANE_FOR_EACH_LANE(ReferenceKeysTest);
+VMLANE_FOR_BRIDGE_LANES(ReferenceKeysTest);
 
 class VethReferenceKeysTest : public ReferenceKeysTest {};
 
@@ -137,7 +137,7 @@ TEST_P(VethReferenceKeysTest, F085_AddWaitsForDuplicateDetectionAlsoWithHairpin)
       EXPECT_FALSE(address.contains("dadfailed")) << address;
     }
     EXPECT_EQ(global, 1);
-    EXPECT_TRUE(pod().run({"ping", "-6", "-c", "1", "-w", "5", "2001:db8:1::1"}).ok());
+    EXPECT_TRUE(pod().run({"ping", "-6", "-c", "1", "-w", "30", "2001:db8:1::1"}).ok());
     EXPECT_CNI_OK(check(pod(), conf, *added.document));
     ASSERT_CNI_OK(del(pod().path(), conf));
   }

@@ -17,6 +17,7 @@ class SweepTest : public LaneTest {
   void end(Pod& pod) {
     const std::size_t before = link_names("").size();
     pod.remove();
+    if (is_macvtap()) return;
     EXPECT_TRUE(eventually([&] { return link_names("").size() < before; }));
   }
 };
@@ -35,6 +36,8 @@ TEST_P(SweepTest, RemovesTheDeadAndLeavesTheLiving) {
   const auto done = sweep();
   EXPECT_TRUE(done.ok()) << done.err;
   EXPECT_NE(done.out.find("removed"), std::string::npos) << done.out;
+  // A macvtap goes with its namespace, which the kernel takes down by and by.
+  EXPECT_TRUE(eventually([&] { return difference(before, snapshot()).empty(); }));
   EXPECT_SNAP_CLEAN(before, snapshot());
 }
 
@@ -52,7 +55,7 @@ TEST_P(SweepTest, AddKilledAtAnyStepIsSweptOnceItsPodIsGone) {
       return !std::filesystem::exists(record_file(id_of()));
     }));
     EXPECT_TRUE(reserved_addresses().empty());
-    EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"});
+    EXPECT_EQ(link_names(""), idle_links());
     if (outcome.ok() || HasFailure()) break;
   }
 }

@@ -44,7 +44,7 @@ TEST_P(UplinkTest, NicCarriesTheNetworkAndIsAsBeforeAfterwards) {
   ASSERT_CNI_OK(added);
   EXPECT_EQ(link_of("", "up0").value("master", ""), "br1");
   if (!is_tap()) {
-    EXPECT_TRUE(pod().run({"ping", "-c", "1", "-w", "5", "192.0.2.250"}).ok());
+    EXPECT_TRUE(pod().run({"ping", "-c", "1", "-w", "30", "192.0.2.250"}).ok());
   }
   EXPECT_CNI_OK(check(pod(), conf, *added.document));
   must({"ip", "link", "set", "up0", "nomaster"});
@@ -173,7 +173,7 @@ TEST_P(UplinkTest, IsFoundWithoutTheRecord) {
   EXPECT_SNAP_CLEAN(before, snapshot());
 }
 
-VMLANE_FOR_EACH_LANE(UplinkTest);
+VMLANE_FOR_BRIDGE_LANES(UplinkTest);
 
 }  // namespace
 }  // namespace vmlane::test

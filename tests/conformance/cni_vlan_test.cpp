@@ -84,7 +84,7 @@ TEST_P(VlanTest, KeysThatSayNothingNeedNoFiltering) {
   EXPECT_SNAP_CLEAN(before, snapshot());
 }
 
-VMLANE_FOR_EACH_LANE(VlanTest);
+VMLANE_FOR_BRIDGE_LANES(VlanTest);
 
 }  // namespace
 }  // namespace vmlane::test

@@ -1,9 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/conformance/lane_test.h"
 
+#include <filesystem>
 #include <future>
 
 namespace vmlane::test {
+
+void LaneTest::SetUp() {
+  PluginFixture::SetUp();
+  if (IsSkipped() || !is_macvtap()) return;
+  spread_macvtap_numbers(node());
+  make_lower(kLowerDevice);
+}
+
+void LaneTest::make_lower(const std::string& name) const {
+  must({"ip", "link", "add", name, "type", "veth", "peer", "name", name + "-far"});
+  must({"ip", "link", "set", name, "up"});
+  must({"ip", "link", "set", name + "-far", "up"});
+  ASSERT_TRUE(await_active("", name));
+}
+
+Json LaneTest::owned_link_of(const std::string& id) const {
+  if (!is_macvtap()) return host_link_of(id);
+  for (const auto& [name, pod] : pods()) {
+    if (!std::filesystem::exists(pod->path())) continue;
+    for (const Json& link : ip_json(pod->path(), {"-d", "link"})) {
+      if (link.value("ifalias", "").starts_with("vmlane:" + id + ":")) return link;
+    }
+  }
+  return nullptr;
+}
+
+std::size_t LaneTest::nics() const {
+  if (!is_macvtap()) return ports_of("br1").size();
+  std::size_t count = 0;
+  for (const auto& [name, pod] : pods()) {
+    if (!std::filesystem::exists(pod->path())) continue;
+    for (const Json& link : ip_json(pod->path(), {"-d", "link"})) {
+      count += link.value("ifalias", "").starts_with("vmlane:") ? 1 : 0;
+    }
+  }
+  return count;
+}
+
+std::vector<std::string> LaneTest::idle_links() const {
+  if (!is_macvtap()) return {"lo"};
+  return {"lo", kLowerDevice, std::string(kLowerDevice) + "-far"};
+}
 
 std::vector<CniOutcome> LaneTest::run_at_once(const std::vector<CniCall>& calls) const {
   std::vector<std::future<CniOutcome>> running;

@@ -12,11 +12,17 @@
 
 namespace vmlane::test {
 
-// Black-box cases that every lane on a Linux bridge must pass; the parameter is the plugin's type.
+// Black-box cases that lanes must pass; the parameter is the plugin's type.
 class LaneTest : public PluginFixture, public ::testing::WithParamInterface<std::string> {
  protected:
+  // With a lower device for macvtap, kLowerDevice, whose wire ends at <name>-far.
+  void SetUp() override;
+  void make_lower(const std::string& name) const;
   std::string plugin() const override { return GetParam(); }
   bool is_tap() const { return plugin() == "vmlane-tap"; }
+  bool is_macvtap() const { return plugin() == "vmlane-macvtap"; }
+  // Whether addresses are the guest's, and on no link.
+  bool is_guest_lane() const { return is_tap() || is_macvtap(); }
 
   Snapshot snapshot() const { return take_snapshot(node(), ipam_dir(), pods()); }
 
@@ -31,6 +37,13 @@ class LaneTest : public PluginFixture, public ::testing::WithParamInterface<std:
     }
     return nullptr;
   }
+  // The link that carries the attachment's alias: the host end of its pair, macvtap's in its pod. Null when
+  // there is none.
+  Json owned_link_of(const std::string& id) const;
+  // How many NICs are on br1 or on kLowerDevice.
+  std::size_t nics() const;
+  // Links on the host when nothing is attached, sorted.
+  std::vector<std::string> idle_links() const;
   std::filesystem::path record_file(const std::string& id) const {
     return node().attachments_dir() / (id + ".json");
   }
@@ -64,13 +77,17 @@ Json sandbox_interface(const Json& result);
 
 }  // namespace vmlane::test
 
-// Runs the cases of `Suite` for each lane.
-#define VMLANE_FOR_EACH_LANE(Suite)                                \
-  INSTANTIATE_TEST_SUITE_P(                                        \
-      Lane, Suite, ::testing::Values("vmlane-veth", "vmlane-tap"), \
+#define VMLANE_INSTANTIATE_FOR(Suite, ...)         \
+  INSTANTIATE_TEST_SUITE_P(                        \
+      Lane, Suite, ::testing::Values(__VA_ARGS__), \
       [](const ::testing::TestParamInfo<std::string>& lane) { return lane.param.substr(7); })
 
+// Runs the cases of `Suite` for each lane.
+#define VMLANE_FOR_EACH_LANE(Suite) \
+  VMLANE_INSTANTIATE_FOR(Suite, "vmlane-veth", "vmlane-tap", "vmlane-macvtap")
+
+// Runs the cases of `Suite` for the lanes on a Linux bridge.
+#define VMLANE_FOR_BRIDGE_LANES(Suite) VMLANE_INSTANTIATE_FOR(Suite, "vmlane-veth", "vmlane-tap")
+
 // Runs the cases of `Suite` for the tap lane alone.
-#define VMLANE_FOR_TAP(Suite)                                            \
-  INSTANTIATE_TEST_SUITE_P(Lane, Suite, ::testing::Values("vmlane-tap"), \
-                           [](const ::testing::TestParamInfo<std::string>&) { return "tap"; })
+#define VMLANE_FOR_TAP(Suite) VMLANE_INSTANTIATE_FOR(Suite, "vmlane-tap")

@@ -49,7 +49,7 @@ TEST_F(LabPods, ComesUpWorksAndLeavesNothing) {
       << up.out;
   const auto pids = processes();
   EXPECT_EQ(pids.size(), 2U);
-  EXPECT_TRUE(exec("a", {"ping", "-c", "1", "-W", "5", "192.0.2.3"}).ok());
+  EXPECT_TRUE(exec("a", {"ping", "-c", "1", "-w", "30", "192.0.2.3"}).ok());
   EXPECT_EQ(slurp(lab_dir() / "log/default_a.log"), "hello\n");
   EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"}) << "the bridge belongs to the lab's own node";
   EXPECT_FALSE(std::filesystem::exists("/var/lib/cni/networks/blue"));

@@ -106,7 +106,7 @@ TEST_F(MultusTest, AttachesOursAndTheReferencePluginAndTakesAllAway) {
   EXPECT_EQ(addresses_of(pod_->path(), "eth0").size(), 1U);
   EXPECT_EQ(addresses_of(pod_->path(), "net1").size(), 1U);
   EXPECT_EQ(link_of(pod_->path(), tap_ifname)["address"], "02:00:00:00:00:0a");
-  EXPECT_TRUE(ping(pod_->path(), "192.0.2.1").all());
+  EXPECT_TRUE(reach(pod_->path(), "192.0.2.1").all());
 
   ASSERT_EQ(status().size(), 3U);
   EXPECT_EQ(status()[0]["name"], "blue/first");
@@ -153,7 +153,7 @@ TEST_F(MultusTest, F106SecondAddLeavesTheFirstWorking) {
   pod_object("first");
   ASSERT_CNI_OK(meta_add());
   EXPECT_CNI_ERROR(meta_add(), Code::kConflict);
-  EXPECT_TRUE(ping(pod_->path(), "192.0.2.1").all());
+  EXPECT_TRUE(reach(pod_->path(), "192.0.2.1").all());
   EXPECT_CNI_OK(meta_del());
 }
 

@@ -92,7 +92,7 @@ TEST_F(PerfTest, MeasuresNativeLanesAgainstTheContainer) {
   EXPECT_EQ(found.status, "complete");
   EXPECT_FALSE(found.noise.verdict.empty());
   EXPECT_LT(found.harness_percent, 5);
-  for (const char* name : {"container", "tap", "tap-inpod-bridge"}) {
+  for (const char* name : {"container", "tap", "tap-inpod-bridge", "macvtap"}) {
     const perf::LaneResult& measured = lane(found, name);
     EXPECT_EQ(measured.status, "ok") << name << ": " << measured.reason;
     ASSERT_FALSE(measured.rtt.empty()) << name;

@@ -253,7 +253,7 @@ TEST_P(SpliceTest, RefusalSaysWhatAndPrintsNothing) {
   const auto result = ebpf::attach_splice(*pod_, 4711, eth0_, GetParam());
   EXPECT_EQ(::testing::internal::GetCapturedStderr(), "");
   EXPECT_EQ(::testing::internal::GetCapturedStdout(), "");
-  EXPECT_REFUSED(result, Code::kKernel, "4711");
+  EXPECT_REFUSED(result, Code::kNotFound, "4711");
 }
 
 std::string attach_name(const ::testing::TestParamInfo<Attach>& info) {

@@ -69,7 +69,7 @@ TEST_F(SupportTest, TrafficHelpersTellReachableFromUnreachable) {
   Pod& a = make_pod("a");
   Pod& b = make_pod("b");
   join(a, b);
-  EXPECT_TRUE(ping(a.path(), "192.0.2.2").all());
+  EXPECT_TRUE(reach(a.path(), "192.0.2.2").all());
   EXPECT_EQ(ping(a.path(), "192.0.2.77", {.count = 1}).received, 0);
   EXPECT_EQ(tcp_transfer(a.path(), b.path(), "192.0.2.2", 1 << 20), "");
   EXPECT_EQ(udp_exchange(a.path(), b.path(), "192.0.2.2", "hello"), "");
@@ -102,7 +102,7 @@ TEST_F(SupportTest, FakeGuestAnswersArpAndPing) {
   EXPECT_EQ(open_tap(pod.path(), "tap0", 1234, false).error, EPERM);
   FakeGuest guest(pod.path(), "tap0", MacAddress::derived("guest"));
   guest.serve(*IpAddress::parse("192.0.2.2"));
-  const auto result = ping(pod.path(), "192.0.2.2");
+  const auto result = reach(pod.path(), "192.0.2.2");
   EXPECT_TRUE(result.all()) << result.output;
 }
 

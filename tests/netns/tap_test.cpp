@@ -181,10 +181,10 @@ TEST_F(TapTest, ContainerPingsTheGuestAtItsAddress) {
   attach_container("c");
   FakeGuest guest(pod("vm").path(), "tap0", *MacAddress::parse(kGuestMac));
   guest.serve(*IpAddress::parse(guest_address(result)));
-  const PingResult small = ping(pod("c").path(), guest_address(result), {.count = 20});
+  const PingResult small = reach(pod("c").path(), guest_address(result), {.count = 20});
   EXPECT_TRUE(small.all()) << small.output;
   const PingResult full =
-      ping(pod("c").path(), guest_address(result), {.payload = 1450 - 28, .dont_fragment = true});
+      reach(pod("c").path(), guest_address(result), {.payload = 1450 - 28, .dont_fragment = true});
   EXPECT_TRUE(full.all()) << full.output;
 }
 
@@ -192,7 +192,7 @@ TEST_F(TapTest, GatewayPingsTheGuest) {
   const Json result = attach("vm", tap_config({{"isGateway", true}}));
   FakeGuest guest(pod("vm").path(), "tap0", *MacAddress::parse(kGuestMac));
   guest.serve(*IpAddress::parse(guest_address(result)));
-  const PingResult reply = ping("", guest_address(result));
+  const PingResult reply = reach("", guest_address(result));
   EXPECT_TRUE(reply.all()) << reply.output;
 }
 

@@ -43,7 +43,7 @@ TEST_F(VethTest, ContainersReachEachOtherOverIpv4AndIpv6) {
   const Json b = attach("b", conf);
   for (const bool v6 : {false, true}) {
     const std::string target = address_of(b, v6);
-    const PingResult result = ping(pod("a").path(), target);
+    const PingResult result = reach(pod("a").path(), target);
     EXPECT_TRUE(result.all()) << result.output;
     EXPECT_EQ(tcp_transfer(pod("a").path(), pod("b").path(), target, std::uint64_t{16} << 20), "");
     EXPECT_EQ(tcp_transfer(pod("b").path(), pod("a").path(), address_of(a, v6), std::uint64_t{16} << 20), "");
@@ -69,7 +69,7 @@ TEST_F(VethTest, FramesOfTheMtuPassWholeAndLargerOnesAreToldSo) {
   EXPECT_EQ(link_of(pod("a").path(), "eth0")["mtu"], 1450);
   constexpr int kHeaders = 28;  // IPv4 and ICMP
   const PingResult fitting =
-      ping(pod("a").path(), target, {.payload = 1450 - kHeaders, .dont_fragment = true});
+      reach(pod("a").path(), target, {.payload = 1450 - kHeaders, .dont_fragment = true});
   EXPECT_TRUE(fitting.all()) << fitting.output;
   EXPECT_EQ(ping(pod("a").path(), target, {.count = 1, .payload = 1450 - kHeaders + 1, .dont_fragment = true})
                 .received,
@@ -81,15 +81,15 @@ TEST_F(VethTest, LargeMtuWorks) {
   const Json conf = config({{"mtu", 9000}});
   attach("a", conf);
   const std::string target = address_of(attach("b", conf));
-  const PingResult result = ping(pod("a").path(), target, {.payload = 8972, .dont_fragment = true});
+  const PingResult result = reach(pod("a").path(), target, {.payload = 8972, .dont_fragment = true});
   EXPECT_TRUE(result.all()) << result.output;
 }
 
 TEST_F(VethTest, GatewayAnswersAndIsNoRouteByItself) {
   const Json conf = config({{"isGateway", true}, {"ipam", dual_stack()}});
   attach("a", conf);
-  EXPECT_TRUE(ping(pod("a").path(), "192.0.2.1").all());
-  EXPECT_TRUE(eventually([&] { return ping(pod("a").path(), "2001:db8:1::1", {.count = 1}).all(); }));
+  EXPECT_TRUE(reach(pod("a").path(), "192.0.2.1").all());
+  EXPECT_TRUE(reach(pod("a").path(), "2001:db8:1::1", {.count = 1}).all());
   EXPECT_NE(pod("a").run({"ip", "route", "get", "203.0.113.1"}).status, 0);
 }
 
@@ -104,7 +104,7 @@ TEST_F(VethTest, DefaultRouteLeadsThroughTheGateway) {
   ASSERT_TRUE(outside.run({"ip", "route", "add", "default", "via", "203.0.113.1"}).ok());
   must({"sysctl", "-qw", "net.ipv4.conf.up0.forwarding=1"});
   attach("a", config({{"isDefaultGateway", true}}));
-  const PingResult result = ping(pod("a").path(), "203.0.113.2");
+  const PingResult result = reach(pod("a").path(), "203.0.113.2");
   EXPECT_TRUE(result.all()) << result.output << pod("a").run({"ip", "route"}).out;
 }
 
@@ -143,7 +143,7 @@ TEST_F(VethTest, TwoNetworksOnTwoBridgesAreApart) {
   const std::string target = address_of(attach("b", blue));
   attach("c", green);
   ASSERT_TRUE(pod("c").run({"ip", "addr", "add", "192.0.2.200/24", "dev", "eth0"}).ok());
-  EXPECT_TRUE(ping(pod("a").path(), target, {.count = 1}).all());
+  EXPECT_TRUE(reach(pod("a").path(), target, {.count = 1}).all());
   EXPECT_EQ(ping(pod("c").path(), target, {.count = 1}).received, 0);
 }
 
@@ -175,13 +175,18 @@ TEST_F(VethTest, NeighboursLearnANewPodsMacAtOnce) {
   attach("a", plain);
   attach("old", fixed);
   for (const char* target : {"192.0.2.50", "2001:db8:1::50"})
-    ASSERT_TRUE(ping(pod("a").path(), target, {.count = 1}).all());
+    ASSERT_TRUE(reach(pod("a").path(), target, {.count = 1}).all());
   ASSERT_CNI_OK(del(pod("old").path(), fixed, "old"));
   attach("new", fixed);
-  for (const char* target : {"192.0.2.50", "2001:db8:1::50"}) {
-    const PingResult result = ping(pod("a").path(), target, {.count = 1});
-    EXPECT_TRUE(result.all()) << "the neighbour entry still has the old MAC: "
-                              << pod("a").run({"ip", "neigh"}).out;
+  const std::string mac = link_of(pod("new").path(), "eth0")["address"];
+  // No traffic, which would have the neighbour ask again in the end.
+  const auto neighbours = [&] { return pod("a").run({"ip", "neigh"}).out; };
+  for (const std::string target : {"192.0.2.50", "2001:db8:1::50"}) {
+    EXPECT_TRUE(eventually([&] {
+      return neighbours().find(target + " dev eth0 lladdr " + mac) != std::string::npos;
+    })) << "the neighbour entry still has the old MAC: "
+        << neighbours();
+    EXPECT_TRUE(reach(pod("a").path(), target, {.count = 1}).all());
   }
 }
 

@@ -28,6 +28,24 @@ RunResult LabFixture::exec(const std::string& name, const std::vector<std::strin
   return lab("exec", rest);
 }
 
+std::string LabFixture::address(const Json& rows, const std::string& name, std::size_t index) {
+  for (const Json& row : rows) {
+    if (row.at("name") != name) continue;
+    const std::string text = row.at("ips").at(index);
+    return text.substr(0, text.find('/'));
+  }
+  return {};
+}
+
+void LabFixture::expect_dhcp_gives(const std::string& vm, const std::string& address) const {
+  const std::string script =
+      "printf '#!/bin/sh\\n[ $1 != bound ] || echo told $ip\\n' >/tmp/told; chmod +x /tmp/told; ";
+  const auto told =
+      exec(vm, {"sh", "-c", script + "busybox udhcpc -i eth0 -n -q -f -t 5 -T 3 -s /tmp/told 2>&1"});
+  EXPECT_TRUE(told.ok()) << told.out << told.err;
+  EXPECT_NE(told.out.find("told " + address + "\n"), std::string::npos) << told.out;
+}
+
 Json LabFixture::rows() const {
   const auto listed = lab("ls", {"-o", "json"});
   EXPECT_TRUE(listed.ok()) << listed.err;

@@ -23,6 +23,11 @@ class LabFixture : public HostFixture {
   RunResult lab(const std::string& command, const std::vector<std::string>& rest = {}) const;
   // `lab exec NAME -- COMMAND...`.
   RunResult exec(const std::string& name, const std::vector<std::string>& command) const;
+  // The address of a workload, by rows() or what `lab up` printed, without its prefix length; empty when
+  // there is no such workload.
+  static std::string address(const Json& rows, const std::string& name, std::size_t index);
+  // A guest's DHCP client is told this address on eth0, where nobody serves DHCP but the guest's own port.
+  void expect_dhcp_gives(const std::string& vm, const std::string& address) const;
   // `lab ls -o json`.
   Json rows() const;
   // Pids of the lab's processes, as its state has them.

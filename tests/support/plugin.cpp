@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/plugin.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+
+#include "core/names.h"
 
 namespace vmlane::test {
 
@@ -97,12 +101,13 @@ Json overlaid(Json config, const Json& more) {
 }
 
 Json PluginFixture::config(const Json& more) const {
-  return overlaid({{"cniVersion", "1.1.0"},
-                   {"name", "blue"},
-                   {"type", plugin()},
-                   {"bridge", "br1"},
-                   {"ipam", host_local()}},
-                  more);
+  Json base = {{"cniVersion", "1.1.0"}, {"name", "blue"}, {"type", plugin()}, {"ipam", host_local()}};
+  if (plugin() == "vmlane-macvtap") {
+    base["lowerDevice"] = kLowerDevice;
+  } else {
+    base["bridge"] = "br1";
+  }
+  return overlaid(std::move(base), more);
 }
 
 CniCall PluginFixture::call(const std::string& command, const std::string& netns, const Json& conf,
@@ -143,6 +148,14 @@ std::vector<std::string> PluginFixture::reserved_addresses(const std::string& ne
   }
   std::ranges::sort(found);
   return found;
+}
+
+void spread_macvtap_numbers(const NodeConfig& node) {
+  constexpr int kTests = 1 << 20;
+  constexpr int kNumbers = 128;  // more than a test uses
+  std::filesystem::create_directories(node.run_dir);
+  const int first = names::MacvtapSlot::kFirstIndex + ::getpid() % kTests * kNumbers;
+  spit(node.ifindex_file(), std::to_string(first));
 }
 
 }  // namespace vmlane::test

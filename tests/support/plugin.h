@@ -53,13 +53,16 @@ CniOutcome run_plugin(const std::string& program, const CniCall& call,
 // `more` over `config`, key by key; null removes a key.
 Json overlaid(Json config, const Json& more);
 
+// What macvtap's NICs are on, unless a test says otherwise; the test makes it.
+inline constexpr const char* kLowerDevice = "lower0";
+
 // Fixture with the calls of one attachment spelled out. `plugin()` is the type under test.
 class PluginFixture : public HostFixture {
  protected:
   virtual std::string plugin() const = 0;
 
-  // A config of the plugin under test: network "blue", bridge br1, host-local IPAM over 192.0.2.0/24 in the
-  // test's directory; `more` goes over it, null removes a key.
+  // A config of the plugin under test: network "blue", bridge br1 (macvtap: kLowerDevice), host-local IPAM
+  // over 192.0.2.0/24 in the test's directory; `more` goes over it, null removes a key.
   Json config(const Json& more = Json::object()) const;
   Json host_local(const std::string& subnet = "192.0.2.0/24") const;
 
@@ -76,6 +79,10 @@ class PluginFixture : public HostFixture {
   // Addresses that host-local holds for the network.
   std::vector<std::string> reserved_addresses(const std::string& network = "blue") const;
 };
+
+// Device nodes of macvtaps are the machine's, whoever's namespace the links are in: a test begins at numbers
+// of its own, so that no other takes a node that it has just given back.
+void spread_macvtap_numbers(const NodeConfig& node);
 
 }  // namespace vmlane::test
 

@@ -5,6 +5,8 @@
 #include <set>
 #include <sstream>
 
+#include "ebpf/workload.h"
+
 namespace vmlane::test {
 
 namespace fs = std::filesystem;
@@ -82,6 +84,7 @@ std::string forwarding(const std::string& netns) {
 bool meant_to_stay(const fs::path& path) {
   const std::string name = path.filename().string();
   return path.extension() == ".lock" || name == "lock" || name == "networks" || name == "boot" ||
+         name == "ifindex" || path.parent_path().filename() == "programs" ||
          name.starts_with("last_reserved_ip");
 }
 
@@ -107,6 +110,15 @@ std::string names_in(const fs::path& root) {
     names.insert(entry.path().filename().string());
   std::string out;
   for (const std::string& name : names) out += name + "\n";
+  return out;
+}
+
+// What the kernel programs of the node know.
+std::string workloads(const fs::path& run_dir) {
+  std::string out;
+  const auto ids = ebpf::known_workloads(run_dir);
+  if (!ids) return ids.error().text();
+  for (const std::string& id : *ids) out += id + "\n";
   return out;
 }
 
@@ -144,6 +156,7 @@ Snapshot take_snapshot(const NodeConfig& node, const fs::path& ipam_dir,
   snapshot["state"] = files(node.state_dir);
   snapshot["run"] = files(node.run_dir);
   snapshot["bpf"] = files(node.bpf_dir);
+  snapshot["workloads"] = workloads(node.run_dir);
   snapshot["namespaces"] = names_in("/run/netns");
   return snapshot;
 }

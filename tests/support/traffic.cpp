@@ -127,6 +127,17 @@ PingResult ping(const std::string& from_netns, const std::string& address, const
   return counted;
 }
 
+PingResult reach(const std::string& from_netns, const std::string& address, const PingOptions& options) {
+  PingResult result;
+  eventually(
+      [&] {
+        result = ping(from_netns, address, options);
+        return result.all();
+      },
+      std::chrono::seconds(30));
+  return result;
+}
+
 std::string tcp_transfer(const std::string& from_netns, const std::string& to_netns,
                          const std::string& address, std::uint64_t bytes) {
   const SocketAddress target = socket_address(address);

@@ -24,6 +24,10 @@ struct PingResult {
 
 // Sends echo requests 50 ms apart and waits a second for the last.
 PingResult ping(const std::string& from_netns, const std::string& address, const PingOptions& options = {});
+// The same until all of one series come back, for half a minute at most; the last series. For an address that
+// was just set up: on a loaded machine the kernel takes its time to notice a carrier or to ask for a MAC
+// again.
+PingResult reach(const std::string& from_netns, const std::string& address, const PingOptions& options = {});
 
 // Moves `bytes` of a pattern over one TCP connection and compares every byte at the receiver. Empty when all
 // came intact, else the problem.

@@ -77,11 +77,9 @@ TEST(BridgeConfig, FirewallThatDropsBridgedFramesFailsUnlessSaidOtherwise) {
   }
 }
 
-TEST(BridgeConfig, GuardAndIsolationAreOffByDefault) {
-  EXPECT_FALSE(parsed("{}")->mac_spoof_check || parsed("{}")->port_isolation);
-  const auto config = parsed(R"({"macspoofchk":true,"portIsolation":true})");
-  EXPECT_TRUE(config->mac_spoof_check && config->port_isolation);
-  EXPECT_NE(parsed(R"({"macspoofchk":1})").error().message.find("macspoofchk"), std::string::npos);
+TEST(BridgeConfig, IsolationIsOffByDefault) {
+  EXPECT_FALSE(parsed("{}")->port_isolation);
+  EXPECT_TRUE(parsed(R"({"portIsolation":true})")->port_isolation);
   EXPECT_NE(parsed(R"({"portIsolation":"on"})").error().message.find("portIsolation"), std::string::npos);
 }
 

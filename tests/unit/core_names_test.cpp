@@ -36,6 +36,22 @@ TEST(NamesTest, HostLinkIsVmlAndTwelveDigitsOfTheId) {
   EXPECT_EQ(host_link(kId, 7).size(), kMaxLinkName);
 }
 
+TEST(NamesTest, MacvtapDeviceIdIsLowerDeviceAndNumber) {
+  for (const char* id : {"eth1-1048576", "br-lan-1048577", "eth1.7-268435455"}) {
+    const auto slot = parse_macvtap_device_id(id);
+    ASSERT_TRUE(slot) << id;
+    EXPECT_EQ(macvtap_device_id(*slot), id);
+  }
+  EXPECT_EQ(parse_macvtap_device_id("br-lan-1048577")->lower, "br-lan");
+  for (const char* id : {"", "-", "eth1", "eth1-", "-1048576", "eth1-1048575", "eth1-268435456",
+                         "eth1-01048576", "eth1-1048576x", "eth1-+1048576", "eth1-99999999999999999999",
+                         "a/b-1048576", "sixteen-bytes-xx-1048576", "dataplaneMvp0"}) {
+    const auto slot = parse_macvtap_device_id(id);
+    ASSERT_FALSE(slot) << id;
+    EXPECT_EQ(slot.error().code, Code::kInvalidConfig);
+  }
+}
+
 TEST(NamesTest, VlanLinkIsTheLinkAndTheVlanWhileThereIsRoom) {
   EXPECT_EQ(vlan_link("br1", 7), "br1.7");
   EXPECT_EQ(vlan_link("bridge-10b", 4094), "bridge-10b.4094");

@@ -55,6 +55,21 @@ std::string refusal(const std::string& text) {
 
 #define EXPECT_HAS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
+TEST(LabPlan, LowerDevicesOfMacvtapNetworksAreTheLabsToMake) {
+  const auto plan = plan_of(Vm{.interface = "{name: net, binding: {name: vmlane-macvtap}}",
+                               .network = "{name: net, multus: {networkName: wire}}"}
+                                .text() +
+                            R"(---
+apiVersion: k8s.cni.cncf.io/v1
+kind: NetworkAttachmentDefinition
+metadata: {name: wire}
+spec:
+  config: '{"cniVersion": "1.1.0", "name": "wire", "type": "vmlane-macvtap", "lowerDevice": "up0"}'
+)");
+  ASSERT_TRUE(plan) << plan.error().text();
+  EXPECT_EQ(plan->lower_devices, std::set<std::string>{"up0"});
+}
+
 TEST(LabPlan, PodsThenVmsWithTheirLauncherPods) {
   const auto plan =
       plan_of(Vm{}.text() +

@@ -191,6 +191,16 @@ TEST_F(NetworksTest, LintTellsAllProblemsAtOnce) {
   }
 }
 
+TEST_F(NetworksTest, LintKnowsWhichLaneHasWhichKeys) {
+  EXPECT_TRUE(
+      problems(
+          R"({"type":"vmlane-macvtap","lowerDevice":"eth1","mode":"vepa","queues":2,"promiscMode":false})")
+          .empty());
+  const auto found = problems(R"({"type":"vmlane-macvtap","lowerDevise":"eth1","bridge":"br1"})");
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_NE((found[0].text() + found[1].text()).find("did you mean \"lowerDevice\""), std::string::npos);
+}
+
 TEST_F(NetworksTest, LintOfGoodAndForeignConfigs) {
   EXPECT_TRUE(
       problems(R"({"type":"vmlane-veth","bridge":"br1","isGateway":true,"ipam":{"type":"host-local"}})")

@@ -2,8 +2,8 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include "manifests/yaml.h"
 #include "multus-adapter/objects.h"
-#include "multus-adapter/yaml.h"
 #include "tests/support/host.h"
 
 namespace vmlane::multus {
@@ -224,7 +224,7 @@ TEST(MultusYaml, RefusesWhatWouldBeSilentlyWrong) {
   EXPECT_NE(yaml_error("a: .inf").find("no number"), std::string::npos);
   EXPECT_NE(yaml_error("a: [1,\nb: }").find("line"), std::string::npos);
   EXPECT_NE(yaml_error("? [a]\n: b").find("key"), std::string::npos);
-  EXPECT_NE(yaml_error(std::string(10'000, '[')).find("t"), std::string::npos);
+  EXPECT_NE(yaml_error(std::string(10'000, '[')).find('t'), std::string::npos);
   EXPECT_NE(yaml_error(std::string(100, '[') + std::string(100, ']')).find("deeper than 64"),
             std::string::npos);
 }

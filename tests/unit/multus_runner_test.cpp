@@ -78,6 +78,10 @@ class FakeNetlink final : public netlink::Netlink {
   Result<> change_port_vlans(int, const netlink::PortVlansChange&) override { return unexpected_call(); }
   Result<> create_vlan(const netlink::VlanSpec&) override { return unexpected_call(); }
   Result<std::optional<std::uint16_t>> vlan_id(int) override { return unexpected_call(); }
+  Result<> create_macvtap(const netlink::MacvtapSpec&, const netlink::Namespace&) override {
+    return unexpected_call();
+  }
+  Result<std::optional<netlink::MacvtapMode>> macvtap_mode(int) override { return unexpected_call(); }
   Result<std::vector<netlink::AddressEntry>> addresses(int) override {
     return std::vector<netlink::AddressEntry>();
   }
@@ -87,6 +91,8 @@ class FakeNetlink final : public netlink::Netlink {
   Result<> add_route(const netlink::Route&) override { return unexpected_call(); }
   Result<> remove_route(const netlink::Route&) override { return unexpected_call(); }
   Result<> limit_egress(int, const netlink::RateLimit&) override { return unexpected_call(); }
+  Result<> create_ifb(const netlink::IfbSpec&) override { return unexpected_call(); }
+  Result<> redirect_received(int, int) override { return unexpected_call(); }
 
  private:
   static std::unexpected<Error> unexpected_call() {

@@ -18,16 +18,6 @@ class LabVms : public LabFixture {
     arguments.insert(arguments.end(), rest.begin(), rest.end());
     return lab("up", arguments);
   }
-
-  // The address of a workload without its prefix length.
-  static std::string address(const Json& rows, const std::string& name, std::size_t index) {
-    for (const Json& row : rows) {
-      if (row.at("name") != name) continue;
-      const std::string text = row.at("ips").at(index);
-      return text.substr(0, text.find('/'));
-    }
-    return {};
-  }
 };
 
 TEST_F(LabVms, DemoOfTwoVmsAndTwoPods) {
@@ -61,9 +51,21 @@ TEST_F(LabVms, DemoOfTwoVmsAndTwoPods) {
   EXPECT_TRUE(sum.ok()) << sum.err;
   EXPECT_EQ(slurp(directory() / "received"), sum.out);
 
+  expect_dhcp_gives("vm-a", address(all, "default/vm-a", 0));
+
   const auto records =
       test::run({VMLANE_BIN_DIR "/vmlanectl", "attachment", "ls", "--lab", "--dir", lab_dir(), "-o", "json"});
   EXPECT_EQ(Json::parse(records.out).size(), 4U) << records.err;
+
+  // cloud-init would be told what this guest was told in another way.
+  const auto told = test::run({VMLANE_BIN_DIR "/vmlanectl", "cloud-init", "--lab", "--dir", lab_dir(), "--vm",
+                               "default/vm-a", "--print", "network-config"});
+  EXPECT_TRUE(told.ok()) << told.err;
+  const std::string mac = exec("vm-a", {"cat", "/sys/class/net/eth0/address"}).out;
+  EXPECT_NE(told.out.find("\"macaddress\": \"" + mac.substr(0, mac.find('\n')) + "\""), std::string::npos)
+      << told.out << mac;
+  EXPECT_NE(told.out.find("- \"" + address(all, "default/vm-a", 0) + "/"), std::string::npos) << told.out;
+
   const auto down = lab("down");
   EXPECT_TRUE(down.ok()) << down.err;
   expect_nothing_left(pids);

@@ -179,7 +179,8 @@ std::string NodeGuest::node_snapshot() {
   out << in_guest(
       "ip -o addr show scope global | sed 's/^[0-9]*: //'; bridge vlan show; ip route; "
       "for d in /var/lib/vmlane /run/vmlane /var/lib/cni; do [ -d $d ] || continue; "
-      "find $d -type f ! -name '*.lock' ! -name lock ! -name networks ! -name boot ! -name 'last_reserved*'; "
+      "find $d -type f ! -name '*.lock' ! -name lock ! -name networks ! -name boot ! -name 'last_reserved*' "
+      "! -path '*/programs/*'; "
       "done; "
       "true");
   return out.str();

@@ -9,8 +9,8 @@
 #include "core/error.h"
 #include "core/json.h"
 
-// Readers for the parts that Kubernetes objects have in common. Internal to this room.
-namespace vmlane::multus {
+// Readers for the parts that Kubernetes objects have in common.
+namespace vmlane {
 
 // metadata of an object, with defaults filled in and names checked.
 struct Metadata {
@@ -44,4 +44,4 @@ Result<> check_dns_subdomain(std::string_view text, std::string_view what);
 // Stable uid for an object without one: the first 128 bits of sha256("kind/ns/name") in UUID form.
 std::string derived_uid(std::string_view kind, std::string_view ns, std::string_view name);
 
-}  // namespace vmlane::multus
+}  // namespace vmlane

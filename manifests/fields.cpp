@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "multus-adapter/fields.h"
+#include "manifests/fields.h"
 
 #include <algorithm>
 
 #include "core/hash.h"
 #include "core/names.h"
 
-namespace vmlane::multus {
+namespace vmlane {
 namespace {
 
 constexpr std::size_t kMaxLabel = 63;
@@ -112,4 +112,4 @@ Result<Metadata> read_metadata(const Json& object, const std::string& kind) {
   return metadata;
 }
 
-}  // namespace vmlane::multus
+}  // namespace vmlane

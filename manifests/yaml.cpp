@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "multus-adapter/yaml.h"
+#include "manifests/yaml.h"
 
 #include <yaml-cpp/yaml.h>
 
@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <optional>
 
-namespace vmlane::multus {
+namespace vmlane {
 namespace {
 
 // The same depth as parse_json's. The number of values bounds what a document full of aliases may grow to.
@@ -164,4 +164,4 @@ Result<std::vector<YamlDocument>> parse_yaml(std::string_view text, std::string_
   }
 }
 
-}  // namespace vmlane::multus
+}  // namespace vmlane

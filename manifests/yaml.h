@@ -9,7 +9,7 @@
 #include "core/error.h"
 #include "core/json.h"
 
-namespace vmlane::multus {
+namespace vmlane {
 
 struct YamlDocument {
   Json value;
@@ -23,4 +23,4 @@ struct YamlDocument {
 // column.
 Result<std::vector<YamlDocument>> parse_yaml(std::string_view text, std::string_view what);
 
-}  // namespace vmlane::multus
+}  // namespace vmlane

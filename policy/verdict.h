@@ -1,0 +1,424 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#ifndef VMLANE_POLICY_VERDICT_H
+#define VMLANE_POLICY_VERDICT_H
+
+/*
+ * The verdict on a new connection, over tables that the compiler made. Freestanding C17 that is C++ as well:
+ * no library, no pointer in the tables, loops of bounded length, no compiler builtins (clang crashes on some
+ * of them for the BPF target). The same bytes serve the kernel's programs and native code; how a byte is
+ * reached is the one thing that differs, in vmlane_policy_at().
+ *
+ * Layout: one block of little-endian 4-byte and 8-byte numbers. Every offset counts bytes from its start; 0
+ * means "none". No structure, and nothing that is read at once, crosses a line of 64 bytes, so that an array
+ * map with elements of one line can hold the block. A reader refuses another major version; a minor version
+ * only adds what older readers may ignore.
+ *
+ * An address leads to a peer group: the set of peers that no rule of the whole block tells apart. Exact
+ * addresses are in a hash of slots, all others in a trie of 4 bits a step, one for each family. An endpoint
+ * (a pod on a network) has a profile for each direction. The profile gives each group a class of peers and
+ * each port a class of ports; a class is a row with one bit for each rule that it meets. The first bit that
+ * both rows have is the rule that decides: rules stand in the order in which they are asked, first those of
+ * the Admin tier, then those of NetworkPolicies, or else of the Baseline tier.
+ */
+
+#ifdef __bpf__ /* the target has no stdint.h of its own */
+typedef __UINT8_TYPE__ uint8_t;
+typedef __UINT16_TYPE__ uint16_t;
+typedef __UINT32_TYPE__ uint32_t;
+typedef __UINT64_TYPE__ uint64_t;
+#else
+#include <stdint.h>
+#endif
+
+/* C has other names, and no nullptr. */
+/* NOLINTBEGIN(readability-identifier-naming,modernize-use-nullptr) */
+
+#ifdef __cplusplus
+#define VMLANE_POLICY_CAST(type, value) (static_cast<type>(value))
+#else
+#define VMLANE_POLICY_CAST(type, value) ((type)(value))
+#endif
+
+enum {
+  VMLANE_POLICY_MAGIC = 0x4c4e4d56, /* "VMNL" */
+  VMLANE_POLICY_MAJOR = 1,
+  VMLANE_POLICY_MINOR = 0,
+  VMLANE_POLICY_LINE = 64,
+  VMLANE_POLICY_MAX_RULES = 10240,
+  VMLANE_POLICY_MAX_CLASSES = 65535,
+  VMLANE_POLICY_PLAIN_WORDS = 8, /* rows with more words than these (512 rules) have a summary */
+  VMLANE_POLICY_MAX_WORDS = VMLANE_POLICY_MAX_RULES / 64,
+  VMLANE_POLICY_MAX_SUMMARY = (VMLANE_POLICY_MAX_WORDS + 63) / 64,
+  VMLANE_POLICY_MAX_PROBES = 16, /* slots; the compiler makes the hash as large as that takes */
+  VMLANE_POLICY_PAGE = 256,      /* ports, and pages */
+  VMLANE_POLICY_NO_RULE = 0x7fffffff
+};
+
+enum { VMLANE_POLICY_EGRESS = 0, VMLANE_POLICY_INGRESS = 1 };
+enum { VMLANE_POLICY_ACCEPT = 0, VMLANE_POLICY_DENY = 1, VMLANE_POLICY_PASS = 2 };
+enum { VMLANE_POLICY_TCP = 6, VMLANE_POLICY_UDP = 17, VMLANE_POLICY_SCTP = 132 };
+
+/* Why a verdict is as it is. */
+enum {
+  VMLANE_POLICY_NOT_ISOLATED = 0,
+  VMLANE_POLICY_BY_RULE = 1,
+  VMLANE_POLICY_ISOLATED = 2,
+  VMLANE_POLICY_OWN_NODE = 3,
+  VMLANE_POLICY_BROKEN = 4,    /* the pod's object cannot be read */
+  VMLANE_POLICY_TOO_LARGE = 5, /* the pod's policies are past a limit */
+  VMLANE_POLICY_BAD_TABLES = 6 /* an offset leads out of the block */
+};
+
+struct vmlane_policy_header { /* at offset 0 */
+  uint32_t magic;
+  uint16_t major;
+  uint16_t minor;
+  uint32_t size; /* of the block */
+  uint32_t endpoints;
+  uint32_t endpoint_count;
+  uint32_t slots;
+  uint32_t slot_mask; /* number of slots, a power of two, minus one */
+  uint32_t trie;      /* offset of node 0 */
+  uint32_t root_v4;   /* entries like those of a node */
+  uint32_t root_v6;
+  uint32_t group_count;
+  uint32_t reserved[5];
+};
+
+struct vmlane_policy_slot { /* one line; linear probing */
+  uint32_t used;
+  uint32_t network;
+  uint32_t v6;
+  uint32_t address[4]; /* the first 4 bytes in [0], most significant first; IPv4 has only these */
+  uint32_t group;
+  uint32_t node; /* whose address it is, 0 for none */
+  uint32_t reserved[7];
+};
+
+struct vmlane_policy_node { /* an entry with bit 31 is a group, else the number of a node */
+  uint32_t entry[16];
+};
+
+struct vmlane_policy_endpoint {
+  uint32_t network;
+  uint32_t flags;      /* VMLANE_POLICY_ENDPOINT_* */
+  uint32_t node;       /* on which it runs, 0 when that is not known */
+  uint32_t group;      /* its own, while it has no address */
+  uint32_t profile[2]; /* by direction; 0 when nothing is said about it */
+  uint32_t reserved[2];
+};
+enum { VMLANE_POLICY_ENDPOINT_BROKEN = 1 };
+
+struct vmlane_policy_profile {
+  uint32_t flags; /* VMLANE_POLICY_PROFILE_* */
+  uint32_t rule_count;
+  uint32_t admin_count; /* how many rules are of the Admin tier */
+  uint32_t words;       /* of a row without its summary */
+  uint32_t summary;     /* words of the summary, which follows the row; one bit a word that is not 0 */
+  uint32_t peer_rows;
+  uint32_t port_rows;
+  uint32_t groups;   /* class of each group: 2 bytes each, or a hash, see group_mask */
+  uint32_t pages[3]; /* TCP, UDP, SCTP: 256 numbers of pages, then pages of 256 classes, 2 bytes each */
+  uint32_t any_port; /* class of what has no ports, and of a protocol without pages */
+  uint32_t rules;
+  uint32_t isolated_by; /* policy that isolates first; or the one that is too large */
+  uint32_t group_count; /* later groups, and those that the hash has not, are of class 0 */
+  uint32_t group_mask;  /* 0, or entries of the hash, a power of two, minus one */
+};
+enum { VMLANE_POLICY_PROFILE_ISOLATED = 1, VMLANE_POLICY_PROFILE_TOO_LARGE = 2 };
+
+struct vmlane_policy_rule {
+  uint32_t policy;
+  uint16_t index; /* in the policy's list */
+  uint8_t action;
+  uint8_t tier;
+};
+
+/* An entry of a profile's hash of groups, with linear probing. */
+struct vmlane_policy_group_class {
+  uint32_t group; /* plus one; 0 for a free entry */
+  uint32_t row;
+};
+
+struct vmlane_policy_tables {
+  const void* base;
+  uint32_t size;
+};
+
+struct vmlane_policy_peer {
+  uint32_t group;
+  uint32_t node;
+  uint32_t exact; /* the address is somebody's */
+};
+
+struct vmlane_policy_question {
+  uint32_t endpoint;
+  uint32_t group;    /* of the peer */
+  uint32_t own_node; /* the peer is the node that the endpoint is on */
+  uint16_t port;     /* destination port, 0 for protocols without */
+  uint8_t protocol;
+  uint8_t direction;
+};
+
+struct vmlane_policy_answer {
+  uint32_t allowed;
+  uint32_t reason;
+  uint32_t policy; /* for BY_RULE, ISOLATED and TOO_LARGE */
+  uint32_t rule;   /* index in the policy's list, or NO_RULE */
+};
+
+/* The bytes at `offset`, or a null pointer when they are not all in the block. `size` divides 64. */
+static inline const void* vmlane_policy_at(const struct vmlane_policy_tables* tables, uint32_t offset,
+                                           uint32_t size) {
+  if (offset >= tables->size || tables->size - offset < size || (offset & (size - 1)) != 0) return 0;
+  return VMLANE_POLICY_CAST(const uint8_t*, tables->base) + offset;
+}
+
+static inline uint32_t vmlane_policy_u16(const struct vmlane_policy_tables* tables, uint32_t offset,
+                                         uint32_t missing) {
+  const void* at = vmlane_policy_at(tables, offset, sizeof(uint16_t));
+  return at ? *VMLANE_POLICY_CAST(const uint16_t*, at) : missing;
+}
+
+static inline uint64_t vmlane_policy_u64(const struct vmlane_policy_tables* tables, uint32_t offset) {
+  const void* at = vmlane_policy_at(tables, offset, sizeof(uint64_t));
+  return at ? *VMLANE_POLICY_CAST(const uint64_t*, at) : 0;
+}
+
+static inline const struct vmlane_policy_header* vmlane_policy_header_of(
+    const struct vmlane_policy_tables* tables) {
+  const struct vmlane_policy_header* header = VMLANE_POLICY_CAST(
+      const struct vmlane_policy_header*, vmlane_policy_at(tables, 0, sizeof(struct vmlane_policy_header)));
+  if (!header || header->magic != VMLANE_POLICY_MAGIC || header->major != VMLANE_POLICY_MAJOR) return 0;
+  return header;
+}
+
+/* Number of the lowest bit that is set; `value` is not 0. */
+static inline uint32_t vmlane_policy_first_bit(uint64_t value) {
+  uint32_t bit = 0;
+  if (!(value & 0xffffffffULL)) {
+    bit += 32;
+    value >>= 32;
+  }
+  if (!(value & 0xffffULL)) {
+    bit += 16;
+    value >>= 16;
+  }
+  if (!(value & 0xffULL)) {
+    bit += 8;
+    value >>= 8;
+  }
+  if (!(value & 0xfULL)) {
+    bit += 4;
+    value >>= 4;
+  }
+  if (!(value & 0x3ULL)) {
+    bit += 2;
+    value >>= 2;
+  }
+  return bit + !(value & 1ULL);
+}
+
+/* The bits of word `word` that are at or above bit `start` of the row. */
+static inline uint64_t vmlane_policy_from(uint32_t word, uint32_t start) {
+  if (word * 64 + 63 < start) return 0;
+  if (word * 64 >= start) return ~0ULL;
+  return ~0ULL << (start & 63);
+}
+
+/* First rule at or after `start` that both rows have, or NO_RULE. */
+static inline uint32_t vmlane_policy_first_rule(const struct vmlane_policy_tables* tables,
+                                                const struct vmlane_policy_profile* profile, uint32_t peer,
+                                                uint32_t port, uint32_t start) {
+  if (profile->summary == 0) {
+    for (uint32_t word = 0; word < VMLANE_POLICY_PLAIN_WORDS && word < profile->words; word++) {
+      const uint64_t both = vmlane_policy_u64(tables, peer + word * 8) &
+                            vmlane_policy_u64(tables, port + word * 8) & vmlane_policy_from(word, start);
+      if (both) return word * 64 + vmlane_policy_first_bit(both);
+    }
+    return VMLANE_POLICY_NO_RULE;
+  }
+  for (uint32_t part = 0; part < VMLANE_POLICY_MAX_SUMMARY && part < profile->summary; part++) {
+    const uint32_t at = (profile->words + part) * 8;
+    uint64_t words = vmlane_policy_u64(tables, peer + at) & vmlane_policy_u64(tables, port + at) &
+                     vmlane_policy_from(part, start / 64);
+    for (uint32_t turn = 0; turn < 64 && words; turn++) {
+      const uint32_t word = part * 64 + vmlane_policy_first_bit(words);
+      const uint64_t both = vmlane_policy_u64(tables, peer + word * 8) &
+                            vmlane_policy_u64(tables, port + word * 8) & vmlane_policy_from(word, start);
+      if (both) return word * 64 + vmlane_policy_first_bit(both);
+      words &= words - 1;
+    }
+  }
+  return VMLANE_POLICY_NO_RULE;
+}
+
+static inline uint32_t vmlane_policy_mix(uint32_t hash, uint32_t word) {
+  hash = (hash ^ word) * 0x9e3779b1U;
+  return hash ^ (hash >> 15);
+}
+
+static inline uint32_t vmlane_policy_hash(uint32_t network, uint32_t v6, const uint32_t* address) {
+  uint32_t hash = vmlane_policy_mix(network * 2 + v6, address[0]);
+  if (v6) {
+    hash = vmlane_policy_mix(hash, address[1]);
+    hash = vmlane_policy_mix(hash, address[2]);
+    hash = vmlane_policy_mix(hash, address[3]);
+  }
+  return vmlane_policy_mix(hash, hash >> 16);
+}
+
+/* The group of an address that is nobody's: that of the longest block with it. */
+static inline uint32_t vmlane_policy_block(const struct vmlane_policy_tables* tables,
+                                           const struct vmlane_policy_header* header, uint32_t v6,
+                                           const uint32_t* address) {
+  uint32_t entry = v6 ? header->root_v6 : header->root_v4;
+  const uint32_t leaf = 0x80000000U;
+  for (uint32_t step = 0; step < 32; step++) {
+    if (entry & leaf) return entry & ~leaf;
+    const uint32_t nibble = (address[step / 8] >> (28 - 4 * (step % 8))) & 15;
+    const struct vmlane_policy_node* node = VMLANE_POLICY_CAST(
+        const struct vmlane_policy_node*, vmlane_policy_at(tables, header->trie + entry * VMLANE_POLICY_LINE,
+                                                           sizeof(struct vmlane_policy_node)));
+    if (!node) return 0;
+    entry = node->entry[nibble];
+  }
+  return entry & leaf ? entry & ~leaf : 0;
+}
+
+/* Who has `address` on `network`: address words as in a slot. */
+static inline struct vmlane_policy_peer vmlane_policy_find_peer(const struct vmlane_policy_tables* tables,
+                                                                uint32_t network, uint32_t v6,
+                                                                const uint32_t* address) {
+  struct vmlane_policy_peer peer = {0, 0, 0};
+  const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
+  if (!header) return peer;
+  const uint32_t hash = vmlane_policy_hash(network, v6, address);
+  for (uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES; probe++) {
+    const uint32_t index = (hash + probe) & header->slot_mask;
+    const struct vmlane_policy_slot* slot = VMLANE_POLICY_CAST(
+        const struct vmlane_policy_slot*, vmlane_policy_at(tables, header->slots + index * VMLANE_POLICY_LINE,
+                                                           sizeof(struct vmlane_policy_slot)));
+    if (!slot || !slot->used) break;
+    if (slot->network != network || slot->v6 != v6 || slot->address[0] != address[0]) continue;
+    if (v6 &&
+        (slot->address[1] != address[1] || slot->address[2] != address[2] || slot->address[3] != address[3]))
+      continue;
+    peer.group = slot->group;
+    peer.node = slot->node;
+    peer.exact = 1;
+    return peer;
+  }
+  peer.group = vmlane_policy_block(tables, header, v6, address);
+  return peer;
+}
+
+static inline uint32_t vmlane_policy_group_hash(uint32_t group) {
+  return vmlane_policy_mix(0, group);
+}
+
+/* The class of a group of peers. */
+static inline uint32_t vmlane_policy_peer_class(const struct vmlane_policy_tables* tables,
+                                                const struct vmlane_policy_profile* profile, uint32_t group) {
+  if (group >= profile->group_count) return 0;
+  if (!profile->group_mask) return vmlane_policy_u16(tables, profile->groups + group * 2, 0);
+  const uint32_t hash = vmlane_policy_group_hash(group);
+  for (uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES; probe++) {
+    const uint32_t index = (hash + probe) & profile->group_mask;
+    const struct vmlane_policy_group_class* entry = VMLANE_POLICY_CAST(
+        const struct vmlane_policy_group_class*,
+        vmlane_policy_at(tables, profile->groups + index * 8, sizeof(struct vmlane_policy_group_class)));
+    if (!entry || !entry->group) return 0;
+    if (entry->group == group + 1) return entry->row;
+  }
+  return 0;
+}
+
+/* The class of a port: of what the profile says for the protocol, else of what has no ports. */
+static inline uint32_t vmlane_policy_port_class(const struct vmlane_policy_tables* tables,
+                                                const struct vmlane_policy_profile* profile,
+                                                uint32_t protocol, uint32_t port) {
+  uint32_t pages = 0;
+  if (protocol == VMLANE_POLICY_TCP) pages = profile->pages[0];
+  if (protocol == VMLANE_POLICY_UDP) pages = profile->pages[1];
+  if (protocol == VMLANE_POLICY_SCTP) pages = profile->pages[2];
+  if (!pages) return profile->any_port;
+  const uint32_t missing = VMLANE_POLICY_MAX_CLASSES;
+  const uint32_t page = vmlane_policy_u16(tables, pages + (port >> 8) * 2, missing);
+  return vmlane_policy_u16(tables, pages + ((page + 1) * VMLANE_POLICY_PAGE + (port & 255)) * 2, missing);
+}
+
+static inline const struct vmlane_policy_rule* vmlane_policy_rule_at(
+    const struct vmlane_policy_tables* tables, const struct vmlane_policy_profile* profile, uint32_t rule) {
+  return VMLANE_POLICY_CAST(
+      const struct vmlane_policy_rule*,
+      vmlane_policy_at(tables, profile->rules + rule * 8, sizeof(struct vmlane_policy_rule)));
+}
+
+static inline struct vmlane_policy_answer vmlane_policy_say(uint32_t allowed, uint32_t reason,
+                                                            uint32_t policy, uint32_t rule) {
+  struct vmlane_policy_answer answer = {allowed, reason, policy, rule};
+  return answer;
+}
+
+static inline struct vmlane_policy_answer vmlane_policy_ask_profile(
+    const struct vmlane_policy_tables* tables, const struct vmlane_policy_profile* profile,
+    const struct vmlane_policy_question* question) {
+  const uint32_t none = VMLANE_POLICY_NO_RULE;
+  const uint32_t peer_class = vmlane_policy_peer_class(tables, profile, question->group);
+  const uint32_t port_class = vmlane_policy_port_class(tables, profile, question->protocol, question->port);
+  const uint32_t bytes = (profile->words + profile->summary) * 8;
+  const uint32_t peer = profile->peer_rows + peer_class * bytes;
+  const uint32_t port = profile->port_rows + port_class * bytes;
+  uint32_t start = 0;
+  for (uint32_t turn = 0; turn < 2; turn++) { /* the second turn follows a Pass of the Admin tier */
+    const uint32_t found = vmlane_policy_first_rule(tables, profile, peer, port, start);
+    if (question->own_node && (found >= profile->admin_count || found >= profile->rule_count))
+      return vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none);
+    if (found >= profile->rule_count) break;
+    const struct vmlane_policy_rule* rule = vmlane_policy_rule_at(tables, profile, found);
+    if (!rule) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
+    if (rule->action != VMLANE_POLICY_PASS || found >= profile->admin_count)
+      return vmlane_policy_say(rule->action != VMLANE_POLICY_DENY, VMLANE_POLICY_BY_RULE, rule->policy,
+                               rule->index);
+    start = profile->admin_count;
+  }
+  if (profile->flags & VMLANE_POLICY_PROFILE_ISOLATED)
+    return vmlane_policy_say(0, VMLANE_POLICY_ISOLATED, profile->isolated_by, none);
+  return vmlane_policy_say(1, VMLANE_POLICY_NOT_ISOLATED, 0, none);
+}
+
+/* The verdict of one end on a new connection. */
+static inline struct vmlane_policy_answer vmlane_policy_judge(const struct vmlane_policy_tables* tables,
+                                                              const struct vmlane_policy_question* question) {
+  const uint32_t none = VMLANE_POLICY_NO_RULE;
+  if (question->own_node && question->direction == VMLANE_POLICY_INGRESS)
+    return vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none);
+  const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
+  if (!header || question->endpoint >= header->endpoint_count)
+    return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
+  const struct vmlane_policy_endpoint* endpoint =
+      VMLANE_POLICY_CAST(const struct vmlane_policy_endpoint*,
+                         vmlane_policy_at(tables, header->endpoints + question->endpoint * 32,
+                                          sizeof(struct vmlane_policy_endpoint)));
+  if (!endpoint) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
+  if (endpoint->flags & VMLANE_POLICY_ENDPOINT_BROKEN)
+    return question->own_node ? vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none)
+                              : vmlane_policy_say(0, VMLANE_POLICY_BROKEN, 0, none);
+  const uint32_t offset = endpoint->profile[question->direction & 1];
+  if (!offset)
+    return vmlane_policy_say(1, question->own_node ? VMLANE_POLICY_OWN_NODE : VMLANE_POLICY_NOT_ISOLATED, 0,
+                             none);
+  const struct vmlane_policy_profile* profile =
+      VMLANE_POLICY_CAST(const struct vmlane_policy_profile*,
+                         vmlane_policy_at(tables, offset, sizeof(struct vmlane_policy_profile)));
+  if (!profile) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
+  if (profile->flags & VMLANE_POLICY_PROFILE_TOO_LARGE)
+    return question->own_node ? vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none)
+                              : vmlane_policy_say(0, VMLANE_POLICY_TOO_LARGE, profile->isolated_by, none);
+  return vmlane_policy_ask_profile(tables, profile, question);
+}
+
+/* NOLINTEND(readability-identifier-naming,modernize-use-nullptr) */
+
+#endif

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// Guest answers as a plugin sets them up: the guest is told on its own port what IPAM gave, and nobody else
+// sees that it asked.
+#include <map>
+
+#include "ebpf/workload.h"
+#include "tests/conformance/sender_test.h"
+#include "tests/support/guest_messages.h"
+
+namespace vmlane::test {
+namespace {
+
+constexpr std::uint8_t kDiscover = 1;
+constexpr std::uint8_t kOffer = 2;
+constexpr std::chrono::milliseconds kPatience{2000};
+
+class GuestAnswersTest : public SenderTest {
+ protected:
+  void attach(const Json& more = Json::object()) {
+    SenderTest::attach(more);
+    for (const Json& ip : result_["ips"]) {
+      const std::string address = ip["address"].get<std::string>();
+      address_ = address.substr(0, address.find('/'));
+    }
+  }
+  // The reply to a frame: what comes back to the guest's MAC, if anything does.
+  std::optional<Frame> ask(const Frame& question) const {
+    guest_->send(question);
+    return guest_->receive(
+        [&](const Frame& got) { return destination_of(got) == mac_ && !carries(got, "mark"); }, kPatience);
+  }
+  DhcpQuestion discover() const { return {.type = kDiscover, .xid = 0x0badcafe}; }
+  std::map<std::string, std::uint64_t> answered() const {
+    const auto record = RecordStore(node()).read(id_of());
+    const auto handle = ebpf::WorkloadHandle::from_json((**record).handles["workload"]);
+    const auto status = ebpf::workload_status(*handle, id_of());
+    return {status->answered.begin(), status->answered.end()};
+  }
+
+  std::string address_;
+};
+
+TEST_P(GuestAnswersTest, GuestIsOfferedTheAddressThatIpamGave) {
+  attach();
+  const auto reply = ask(make_dhcp(mac_, discover()));
+  ASSERT_TRUE(reply.has_value());
+  const Reply frame = read_reply(*reply);
+  EXPECT_TRUE(frame.sums_right);
+  const DhcpReply offer = read_dhcp(frame.payload);
+  EXPECT_EQ(offer.type, kOffer);
+  EXPECT_EQ(offer.xid, 0x0badcafeU);
+  EXPECT_EQ(offer.yours, address_);
+  constexpr int kMtu = 26;
+  ASSERT_TRUE(offer.options.contains(kMtu));
+  EXPECT_EQ(offer.options.at(kMtu), (Bytes{0x05, 0xdc}));
+  EXPECT_EQ(answered().at("dhcp-offer"), 1U);
+  EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
+}
+
+TEST_P(GuestAnswersTest, QuestionsDoNotLeaveTheGuestsPort) {
+  attach();
+  EXPECT_FALSE(passes(make_dhcp(mac_, discover())));
+}
+
+TEST_P(GuestAnswersTest, SwitchedOffTheyPass) {
+  attach({{"guestAnswers", false}});
+  EXPECT_TRUE(passes(make_dhcp(mac_, discover())));
+}
+
+TEST_P(GuestAnswersTest, VirtualGatewayAnswersArp) {
+  attach({{"isGateway", false},
+          {"gatewayMode", "virtual"},
+          {"ipam",
+           {{"type", "host-local"},
+            {"dataDir", ipam_dir().string()},
+            {"ranges", {{{{"subnet", "192.0.2.0/24"}, {"gateway", "192.0.2.254"}}}}},
+            {"routes", {{{"dst", "0.0.0.0/0"}}}}}}});
+  const auto reply = ask(make_arp_request(mac_, address_, "192.0.2.254"));
+  ASSERT_TRUE(reply.has_value());
+  EXPECT_EQ(ether_type_of(*reply), kEtherTypeArp);
+  EXPECT_TRUE(source_of(*reply).usable());
+  EXPECT_FALSE(passes(make_arp_request(mac_, address_, "192.0.2.254")));
+  EXPECT_TRUE(passes(make_arp_request(mac_, address_, "192.0.2.77")));
+}
+
+TEST_P(GuestAnswersTest, WithoutTheGuardTheyAreGivenAllTheSame) {
+  attach({{"spoofCheck", false}});
+  EXPECT_TRUE(ask(make_dhcp(mac_, discover())).has_value());
+}
+
+TEST_P(GuestAnswersTest, BadKeysAreNamed) {
+  const Pod& pod = make_pod("a");
+  const std::vector<std::pair<Json, std::string>> cases = {
+      {{{"guestAnswers", 7}}, "guestAnswers"},
+      {{{"guestAnswers", {{"leaseSeconds", 0}}}}, "leaseSeconds"},
+      {{{"guestAnswers", {{"dhcp", true}}}}, "guestAnswers.dhcp"},
+      {{{"gatewayMode", "none"}}, "gatewayMode"},
+      {{{"gatewayMode", "virtual"}, {"isGateway", true}}, "gatewayMode"},
+      {{{"guestAnswers", true}, {"ipam", nullptr}}, "guestAnswers"},
+  };
+  for (const auto& [keys, culprit] : cases) {
+    SCOPED_TRACE(keys.dump());
+    expect_refused(call("ADD", pod.path(), config(keys)), Code::kInvalidConfig, {culprit});
+  }
+}
+
+VMLANE_FOR_TAP(GuestAnswersTest);
+
+}  // namespace
+}  // namespace vmlane::test

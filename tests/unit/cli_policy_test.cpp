@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sstream>
+
+#include "cli/app.h"
+#include "tests/support/host.h"
+
+namespace vmlane::cli {
+namespace {
+
+const char* const kObjects = R"({"apiVersion": "v1", "kind": "List", "items": [
+  {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "web", "namespace": "blue", "labels": {"app": "web"}}, "status": {"podIP": "192.0.2.10"}},
+  {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "client", "namespace": "blue", "labels": {"role": "client"}}, "status": {"podIP": "192.0.2.11"}},
+  {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "other", "namespace": "blue"}, "status": {"podIP": "192.0.2.12"}},
+  {"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": "guard", "namespace": "blue"}, "spec": {
+    "podSelector": {"matchLabels": {"app": "web"}},
+    "ingress": [{"from": [{"ipBlock": {"cidr": "wrong"}}]},
+                {"from": [{"podSelector": {"matchLabels": {"role": "client"}}}], "ports": [{"port": 443}]}]}}]})";
+
+struct Outcome {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+class CliPolicy : public ::testing::Test {
+ protected:
+  CliPolicy() { test::spit(objects(), kObjects); }
+
+  std::string objects() const { return directory_.path() / "objects.json"; }
+  std::string probes(const std::string& text) const {
+    test::spit(directory_.path() / "probes.json", text);
+    return directory_.path() / "probes.json";
+  }
+  static Outcome run(const std::vector<std::string>& arguments) {
+    std::ostringstream out;
+    std::ostringstream err;
+    Invocation invocation;
+    invocation.out = &out;
+    invocation.err = &err;
+    const int status = run_vmlanectl(arguments, invocation);
+    return {status, out.str(), err.str()};
+  }
+
+  test::TemporaryDirectory directory_;
+};
+
+TEST_F(CliPolicy, EvalAnswersInTheOrderOfTheProbesWithTheRuleThatDecided) {
+  const auto file = probes(R"([
+    {"from": "blue/client", "to": "blue/web", "network": "default", "family": "ipv4", "protocol": "TCP", "port": 443},
+    {"from": "blue/client", "to": "blue/web", "network": "default", "family": "ipv4", "protocol": "TCP", "port": 80},
+    {"from": "203.0.113.9", "to": "blue/other", "network": "default", "family": "ipv4", "protocol": "ICMP"}])");
+  const auto outcome = run({"policy", "eval", "--objects", objects(), "--probes", file, "--output", "json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const Json open = {{"verdict", "allow"}, {"policy", nullptr}, {"rule", nullptr}};
+  const Json expected = {{{"verdict", "allow"},
+                          {"egress", open},
+                          {"ingress", {{"verdict", "allow"}, {"policy", "blue/guard"}, {"rule", 1}}}},
+                         {{"verdict", "deny"},
+                          {"egress", open},
+                          {"ingress", {{"verdict", "deny"}, {"policy", "blue/guard"}, {"rule", nullptr}}}},
+                         {{"verdict", "allow"}, {"egress", open}, {"ingress", open}}};
+  EXPECT_EQ(Json::parse(outcome.out), expected);
+}
+
+TEST_F(CliPolicy, WhatIsWrongWithAnObjectIsToldByNameKeyAndReason) {
+  const auto outcome =
+      run({"policy", "eval", "--objects", objects(), "--probes", probes("[]"), "-o", "json"});
+  EXPECT_EQ(outcome.status, 0);
+  EXPECT_EQ(Json::parse(outcome.out), Json::array());
+  for (const char* part : {"NetworkPolicy blue/guard", "spec.ingress[0].from[0].ipBlock.cidr", "wrong"})
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << outcome.err;
+}
+
+TEST_F(CliPolicy, WrongProbesAreRefusedByNumberAndKey) {
+  const std::vector<std::pair<std::string, std::string>> wrong = {
+      {R"([{"from": "blue/client", "to": "blue", "port": 1}])", "probe 0.to"},
+      {R"([{"from": "blue/client", "to": "blue/web"}])", "probe 0.port"},
+      {R"([{"from": "blue/client", "to": "blue/web", "port": 70000}])", "probe 0.port"},
+      {R"([{"from": "blue/client", "to": "blue/web", "port": 1, "protocol": "QUIC"}])", "probe 0.protocol"},
+      {R"([{"from": "blue/client", "to": "blue/web", "port": 1, "network": "n1"}])", "probe 0.network"},
+      {R"([{"from": "blue/client", "to": "192.0.2.1", "port": 1, "family": "ipv6"}])", "probe 0.to"},
+      {R"([{"from": "blue/client", "to": "blue/web", "port": 1, "prot": "TCP"}])", "prot"},
+      {R"([{"from": "blue/client", "to": "blue/gone", "port": 1}])", "blue/gone"},
+      {R"({"from": "blue/client"})", "no JSON array"}};
+  for (const auto& [text, part] : wrong) {
+    const auto outcome = run({"policy", "eval", "--objects", objects(), "--probes", probes(text)});
+    EXPECT_EQ(outcome.status, kFailed) << text;
+    EXPECT_EQ(outcome.out, "") << text;
+    EXPECT_NE(outcome.err.find(part), std::string::npos) << outcome.err;
+  }
+}
+
+TEST_F(CliPolicy, ExplainTellsWhichSelectorMissed) {
+  const auto denied =
+      run({"policy", "explain", "blue/other", "blue/web", "TCP", "443", "--objects", objects()});
+  ASSERT_EQ(denied.status, 0) << denied.err;
+  EXPECT_TRUE(denied.out.starts_with("deny\n")) << denied.out;
+  for (const char* part :
+       {"isolated NetworkPolicy blue/guard", "rule 1: peer missed", "there is no label role"})
+    EXPECT_NE(denied.out.find(part), std::string::npos) << part << " in: " << denied.out;
+  const auto port =
+      run({"policy", "explain", "blue/client", "blue/web", "TCP", "80", "--objects", objects()});
+  EXPECT_NE(port.out.find("rule 1: peer matched, port missed"), std::string::npos) << port.out;
+  const auto ping =
+      run({"policy", "explain", "blue/client", "blue/other", "ICMP", "--objects", objects(), "-o", "json"});
+  EXPECT_EQ(Json::parse(ping.out)["verdict"], "allow") << ping.err;
+}
+
+TEST_F(CliPolicy, WrongUsageIsStatusTwo) {
+  EXPECT_EQ(run({"policy"}).status, kUsage);
+  EXPECT_EQ(run({"policy", "eval", "--objects", objects()}).status, kUsage);
+  EXPECT_EQ(run({"policy", "explain", "blue/client", "blue/web", "TCP", "80"}).status, kUsage);
+}
+
+TEST_F(CliPolicy, ObjectsThatAreNotThereOrBrokenFail) {
+  const auto missing = run({"policy", "eval", "--objects", "/nowhere", "--probes", probes("[]")});
+  EXPECT_EQ(missing.status, kFailed);
+  EXPECT_NE(missing.err.find("/nowhere"), std::string::npos);
+  test::spit(objects(), "{\"kind\": ");
+  EXPECT_EQ(run({"policy", "eval", "--objects", objects(), "--probes", probes("[]")}).status, kFailed);
+}
+
+}  // namespace
+}  // namespace vmlane::cli
