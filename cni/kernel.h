@@ -39,8 +39,7 @@ class Kernel {
   virtual Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
   virtual Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) = 0;
   // The programs on a workload's link, see ebpf/workload.h; Code::kChanged from the check.
-  virtual Result<ebpf::WorkloadHandle> attach_workload(const std::filesystem::path& run_dir,
-                                                       const ebpf::WorkloadLink& link,
+  virtual Result<ebpf::WorkloadHandle> attach_workload(const NodeConfig& node, const ebpf::WorkloadLink& link,
                                                        const ebpf::WorkloadSpec& spec) = 0;
   virtual Result<> check_workload(const ebpf::WorkloadLink& link, const ebpf::WorkloadHandle& handle,
                                   const std::string& attachment_id,

@@ -55,10 +55,10 @@ Result<> RealKernel::check_splice(const netlink::Namespace& where, int first_ind
   return ebpf::check_splice(where, first_index, second_index);
 }
 
-Result<ebpf::WorkloadHandle> RealKernel::attach_workload(const std::filesystem::path& run_dir,
+Result<ebpf::WorkloadHandle> RealKernel::attach_workload(const NodeConfig& node,
                                                          const ebpf::WorkloadLink& link,
                                                          const ebpf::WorkloadSpec& spec) {
-  return ebpf::attach_workload(run_dir, link, spec);
+  return ebpf::attach_workload(node, link, spec);
 }
 
 Result<> RealKernel::check_workload(const ebpf::WorkloadLink& link, const ebpf::WorkloadHandle& handle,

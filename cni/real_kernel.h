@@ -20,8 +20,7 @@ class RealKernel final : public Kernel {
   Result<netlink::DeviceNumber> macvtap_device(const netlink::Namespace& where, int index) override;
   Result<> attach_splice(const netlink::Namespace& where, int first_index, int second_index) override;
   Result<> check_splice(const netlink::Namespace& where, int first_index, int second_index) override;
-  Result<ebpf::WorkloadHandle> attach_workload(const std::filesystem::path& run_dir,
-                                               const ebpf::WorkloadLink& link,
+  Result<ebpf::WorkloadHandle> attach_workload(const NodeConfig& node, const ebpf::WorkloadLink& link,
                                                const ebpf::WorkloadSpec& spec) override;
   Result<> check_workload(const ebpf::WorkloadLink& link, const ebpf::WorkloadHandle& handle,
                           const std::string& attachment_id, const std::optional<ebpf::SourceGuard>& guard,

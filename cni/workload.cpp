@@ -61,7 +61,7 @@ Result<> attach_workload(Attachment& attachment, const WorkloadConfig& config, c
   return attachment.transaction.step("put the programs on the workload's link", [&]() -> Result<> {
     const Node& node = attachment.node;
     VMLANE_ASSIGN(const ebpf::WorkloadHandle handle,
-                  node.kernel.attach_workload(node.config.run_dir, facts.link, spec));
+                  node.kernel.attach_workload(node.config, facts.link, spec));
     record.handles[kPrograms] = handle.to_json();
     if (spec.guard) record.handles[kGuard] = source_guard_to_json(*spec.guard);
     if (spec.answers != nullptr) record.handles[kAnswers] = ebpf::digest_of(*spec.answers);

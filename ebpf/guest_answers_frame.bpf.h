@@ -109,13 +109,23 @@ VMLANE_INLINE int vmlane_is_unspecified(const __be32* address) {
   return !(address[0] | address[1] | address[2] | address[3]);
 }
 
-#define VMLANE_MOVE_STEP 16u
-#define VMLANE_MOVE_STEPS 17u  // a client identifier with its header is 257 bytes at most
+#define VMLANE_MOVE_STEP 64u
+#define VMLANE_MOVE_STEPS 5u  // a client identifier with its header is 257 bytes at most
+
+// At most VMLANE_MOVE_STEP bytes. Apart from the loop, which would have the verifier prove it again each
+// time.
+VMLANE_PART int vmlane_move_step(struct vmlane_frame* frame, __u32 from, __u32 to, __u32 count) {
+  __u8 bytes[VMLANE_MOVE_STEP] = {};
+
+  count--;
+  VMLANE_FORGET(count);
+  if (count > VMLANE_MOVE_STEP - 1) return -1;
+  if (vmlane_load(frame, from, bytes, count + 1) || vmlane_store(frame, to, bytes, count + 1)) return -1;
+  return 0;
+}
 
 // Moves bytes within the frame, which may overlap. Returns 0 or -1.
 VMLANE_PART int vmlane_move(struct vmlane_frame* frame, __u32 from, __u32 to, __u32 length) {
-  __u8 bytes[VMLANE_MOVE_STEP] = {};
-
   if (length > VMLANE_MOVE_STEP * VMLANE_MOVE_STEPS) return -1;
   for (__u32 step = 0; step < VMLANE_MOVE_STEPS; step++) {
     __u32 done = step * VMLANE_MOVE_STEP;
@@ -125,41 +135,48 @@ VMLANE_PART int vmlane_move(struct vmlane_frame* frame, __u32 from, __u32 to, __
     count = length - done;
     if (count > VMLANE_MOVE_STEP) count = VMLANE_MOVE_STEP;
     at = to > from ? length - done - count : done;
-    count--;
-    VMLANE_FORGET(count);
-    if (count > VMLANE_MOVE_STEP - 1) return -1;
-    if (vmlane_load(frame, from + at, bytes, count + 1) || vmlane_store(frame, to + at, bytes, count + 1))
-      return -1;
+    if (vmlane_move_step(frame, from + at, to + at, count)) return -1;
   }
   return 0;
 }
 
-#define VMLANE_SUM_STEP 32u
-#define VMLANE_SUM_STEPS 46u  // a template, a client identifier and what comes with it, in steps
+#define VMLANE_SUM_STEP 128u
+#define VMLANE_SUM_STEPS 12u  // a template, a client identifier and what comes with it, in steps
+
+// The sum of at most VMLANE_SUM_STEP bytes in 16-bit words, folded to less than 2^17; negative when they are
+// not there. Apart from the loop, as vmlane_move_step is.
+VMLANE_PART int vmlane_sum_step(struct vmlane_frame* frame, __u32 at, __u32 count) {
+  __u32 words[VMLANE_SUM_STEP / 4] = {};
+  __u64 sum = 0;
+
+  count--;
+  VMLANE_FORGET(count);
+  if (count > VMLANE_SUM_STEP - 1) return -1;
+  if (vmlane_load(frame, at, words, count + 1)) return -1;
+  for (__u32 i = 0; i < VMLANE_SUM_STEP / 4; i++) sum += words[i];
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  sum = (sum & 0xffffffff) + (sum >> 32);
+  return (int)((sum & 0xffff) + (sum >> 16));
+}
 
 // The one's complement sum (RFC 1071) of `length` bytes from `at` on as it stands in memory, not inverted;
 // negative when they are not there.
 VMLANE_PART int vmlane_sum(struct vmlane_frame* frame, __u32 at, __u32 length) {
-  __u64 sum = 0;
+  __u32 sum = 0;
 
   if (length > VMLANE_SUM_STEP * VMLANE_SUM_STEPS) return -1;
   for (__u32 step = 0; step < VMLANE_SUM_STEPS; step++) {
-    __u32 words[VMLANE_SUM_STEP / 4] = {};
     __u32 done = step * VMLANE_SUM_STEP;
     __u32 count;
+    int part;
 
     if (done >= length) break;
     count = length - done;
     if (count > VMLANE_SUM_STEP) count = VMLANE_SUM_STEP;
-    count--;
-    VMLANE_FORGET(count);
-    if (count > VMLANE_SUM_STEP - 1) return -1;
-    if (vmlane_load(frame, at + done, words, count + 1)) return -1;
-    for (__u32 i = 0; i < VMLANE_SUM_STEP / 4; i++) sum += words[i];
+    part = vmlane_sum_step(frame, at + done, count);
+    if (part < 0) return -1;
+    sum += (__u32)part;
   }
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffffffff) + (sum >> 32);
-  sum = (sum & 0xffff) + (sum >> 16);
   sum = (sum & 0xffff) + (sum >> 16);
   sum = (sum & 0xffff) + (sum >> 16);
   return (int)(sum & 0xffff);

@@ -220,19 +220,27 @@ __noinline int vmlane_guard_ipv4(struct __sk_buff* skb, struct vmlane_guard* gua
   return vmlane_guard_ports4(guard, &ip, &udp);
 }
 
-// What an option says of the sender's MAC must be the frame's source.
-static __always_inline int vmlane_guard_nd_options(struct __sk_buff* skb, const struct vmlane_guard* guard,
-                                                   __u32 offset, __u32 end) {
+// The length of the option at `offset`, 0 when it is not as it has to be: what it says of the sender's MAC
+// must be the frame's source. Apart from the loop, which would have the verifier prove it again each time.
+__noinline int vmlane_guard_nd_option(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 offset) {
   struct vmlane_nd_option option;
 
+  if (!guard || bpf_skb_load_bytes(skb, offset, &option, sizeof(option))) return 0;
+  if ((option.type == VMLANE_ND_SOURCE_OPTION || option.type == VMLANE_ND_TARGET_OPTION) &&
+      !vmlane_owns_mac(guard, option.mac))
+    return 0;
+  return option.length * 8;
+}
+
+static __always_inline int vmlane_guard_nd_options(struct __sk_buff* skb, struct vmlane_guard* guard,
+                                                   __u32 offset, __u32 end) {
   for (int i = 0; i < VMLANE_MAX_ND_OPTIONS; i++) {
-    if (offset + sizeof(option) > end) return VMLANE_GUARD_PASS;
-    if (bpf_skb_load_bytes(skb, offset, &option, sizeof(option)) || option.length == 0)
-      return VMLANE_GUARD_BAD_ND;
-    if ((option.type == VMLANE_ND_SOURCE_OPTION || option.type == VMLANE_ND_TARGET_OPTION) &&
-        !vmlane_owns_mac(guard, option.mac))
-      return VMLANE_GUARD_BAD_ND;
-    offset += option.length * 8;
+    int length;
+
+    if (offset + sizeof(struct vmlane_nd_option) > end) return VMLANE_GUARD_PASS;
+    length = vmlane_guard_nd_option(skb, guard, offset);
+    if (length <= 0) return VMLANE_GUARD_BAD_ND;
+    offset += length;
   }
   return VMLANE_GUARD_BAD_ND;
 }

@@ -331,11 +331,11 @@ std::optional<WorkloadHandle> WorkloadHandle::from_json(const Json& json) {
   return handle;
 }
 
-Result<WorkloadHandle> attach_workload(const std::filesystem::path& run_dir, const WorkloadLink& link,
+Result<WorkloadHandle> attach_workload(const NodeConfig& node, const WorkloadLink& link,
                                        const WorkloadSpec& spec) {
   silence_libbpf();
   if (spec.guard) VMLANE_TRY(refuse_too_many(*spec.guard));
-  VMLANE_ASSIGN(const WorkloadPrograms programs, workload_programs(run_dir));
+  VMLANE_ASSIGN(const WorkloadPrograms programs, workload_programs(node));
   const vmlane_guard entry = entry_for(link, spec.attachment_id, spec.guard, spec.answers != nullptr);
   VMLANE_ASSIGN(const std::uint16_t key, insert(programs.guards, spec.attachment_id, entry));
   const WorkloadHandle handle = handle_of(programs, key);

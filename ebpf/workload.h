@@ -11,6 +11,7 @@
 #include "core/address.h"
 #include "core/error.h"
 #include "core/json.h"
+#include "core/node_config.h"
 #include "ebpf/guest_answers.h"
 #include "netlink/bpf_filter.h"
 #include "netlink/namespace.h"
@@ -20,9 +21,9 @@
 //
 // They are loaded once for a node and build and shared by all its links. Each link's clsact filter carries a
 // 16-bit class id, the key under which the programs' maps have what is particular to that workload: an ADD
-// verifies and compiles nothing. There are no pins: the filters keep programs and maps alive, whoever may
-// tidy up bpffs, and the last link takes them along. A later ADD finds them by the ids in
-// `<runDir>/programs/`; when that file is lost it loads another copy.
+// verifies and compiles nothing. The filters hold programs and maps, whoever may tidy up bpffs; when the last
+// link is gone a pin holds them for the next ADD (keep_alive.h), and only that. A later ADD finds them by the
+// ids in `<runDir>/programs/`; when that file is lost it loads another copy.
 namespace vmlane::ebpf {
 
 // What a workload may say it is, and what it may get.
@@ -74,9 +75,9 @@ struct WorkloadHandle {
   static std::optional<WorkloadHandle> from_json(const Json& json);
 };
 
-// Puts the programs on a link. To be called while the link is down, after its last move. `run_dir` is the
-// node's. Either all is there or nothing. Code::kConflict when the node has no room for another workload.
-Result<WorkloadHandle> attach_workload(const std::filesystem::path& run_dir, const WorkloadLink& link,
+// Puts the programs on a link. To be called while the link is down, after its last move. Either all is there
+// or nothing. Code::kConflict when the node has no room for another workload.
+Result<WorkloadHandle> attach_workload(const NodeConfig& node, const WorkloadLink& link,
                                        const WorkloadSpec& spec);
 
 // Code::kChanged naming the link when its programs or what they know of the workload are not what

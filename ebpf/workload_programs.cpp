@@ -19,6 +19,7 @@
 
 #include "core/json.h"
 #include "core/lock.h"
+#include "ebpf/keep_alive.h"
 #include "ebpf/libbpf_error.h"
 
 namespace vmlane::ebpf {
@@ -148,16 +149,24 @@ Result<WorkloadPrograms> load() {
   return programs;
 }
 
-}  // namespace
-
-Result<WorkloadPrograms> workload_programs(const fs::path& run_dir) {
-  const fs::path file = file_of_this_build(run_dir);
+Result<WorkloadPrograms> find_or_load(const NodeConfig& node) {
+  const fs::path file = file_of_this_build(node.run_dir);
   if (auto loaded = find_loaded(file)) return std::move(*loaded);
   // One loads, the others wait and find.
-  VMLANE_ASSIGN(const auto lock, ObjectLock::acquire(run_dir / "locks", "programs", "workload"));
+  VMLANE_ASSIGN(const auto lock, ObjectLock::acquire(node.locks_dir(), "programs", "workload"));
   if (auto loaded = find_loaded(file)) return std::move(*loaded);
   VMLANE_ASSIGN(WorkloadPrograms programs, load());
   VMLANE_TRY(remember(file, programs));
+  return programs;
+}
+
+}  // namespace
+
+Result<WorkloadPrograms> workload_programs(const NodeConfig& node) {
+  VMLANE_ASSIGN(WorkloadPrograms programs, find_or_load(node));
+  const std::array kept{LoadedProgram{programs.from.get(), programs.from_id},
+                        LoadedProgram{programs.to.get(), programs.to_id}};
+  keep_alive(node.bpf_dir, "workload", kept);
   return programs;
 }
 

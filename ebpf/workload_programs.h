@@ -7,6 +7,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/node_config.h"
 
 namespace vmlane::ebpf {
 
@@ -24,10 +25,10 @@ struct WorkloadPrograms {
   std::uint32_t plains_id = 0;
 };
 
-// Those that links of this node already have, else freshly loaded ones.
-Result<WorkloadPrograms> workload_programs(const std::filesystem::path& run_dir);
+// Those that this node already has, else freshly loaded ones; they are kept for its next ADD (keep_alive.h).
+Result<WorkloadPrograms> workload_programs(const NodeConfig& node);
 
-// Those of each build that links of this node have.
+// Those of each build that this node has.
 Result<std::vector<WorkloadPrograms>> all_workload_programs(const std::filesystem::path& run_dir);
 
 }  // namespace vmlane::ebpf

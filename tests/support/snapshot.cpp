@@ -84,7 +84,7 @@ std::string forwarding(const std::string& netns) {
 bool meant_to_stay(const fs::path& path) {
   const std::string name = path.filename().string();
   return path.extension() == ".lock" || name == "lock" || name == "networks" || name == "boot" ||
-         name == "ifindex" || path.parent_path().filename() == "programs" ||
+         name == "ifindex" || path.parent_path().filename() == "programs" || name.starts_with("workload_") ||
          name.starts_with("last_reserved_ip");
 }
 

@@ -11,7 +11,8 @@ namespace vmlane::test {
 // Everything that a plugin may touch, as text by section: links, addresses, routes, fdb, qdiscs and nft rules
 // of host and pods, IPAM, state, run and bpf directories, mounted namespaces. Left out is what the kernel
 // changes by itself (counters, timers, carrier, link-local addresses) and what is meant to stay: lock files,
-// the log, the table of network ids, the mark of the boot, host-local's own "last reserved" marks.
+// the log, programs kept for the next ADD, the table of network ids, the mark of the boot, host-local's own
+// "last reserved" marks.
 using Snapshot = std::map<std::string, std::string>;
 
 // Snapshot of a node: its host namespace (the caller's), and its pods.
