@@ -2,6 +2,7 @@
 #include "answers/dhcp4.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "answers/build.h"
@@ -156,6 +157,26 @@ Bytes message(const AnswerPlan& all, const IpAddress& yours, std::uint8_t type, 
   return out;
 }
 
+constexpr std::size_t kOptionsAt = 282;       // in a frame
+constexpr std::size_t kLeastRoom = 14 + 576;  // of a frame that each client takes
+
+// Ends of options at which a reply may end as well, the longest first: some for clients with a long
+// identifier, which stands behind, too. Parts of one option stay together.
+void set_cuts(const Bytes& frame, vmlane_template& to) {
+  // The longest identifier is 257 bytes, and the option that ends the message one.
+  constexpr std::size_t kStep = 258 / (VMLANE_TEMPLATE_CUTS - 1) + 1;
+  std::array<std::size_t, VMLANE_TEMPLATE_CUTS> ends{};
+  for (std::size_t at = kOptionsAt; at + 1 < frame.size() && frame[at] != 0;) {
+    const std::size_t next = at + 2 + frame[at + 1];
+    const bool goes_on = next < frame.size() && frame[next] == frame[at];
+    for (std::size_t i = 0; i < ends.size() && !goes_on; i++) {
+      if (next < kLeastRoom - i * kStep) ends[i] = next;
+    }
+    at = next;
+  }
+  std::ranges::copy(ends, static_cast<std::uint16_t*>(to.cuts));
+}
+
 Result<> check_texts(const Dhcp4Plan& plan) {
   if (plan.hostname.size() > kMaxHostname) {
     return fail(Code::kInvalidConfig, "key \"guestAnswers.hostname\" is " +
@@ -243,6 +264,7 @@ Result<> build_dhcp4(const AnswerPlan& plan, vmlane_answers& answers) {
   const auto set = [&](vmlane_template_kind kind, const IpAddress& yours, std::uint8_t type,
                        const Bytes& options) {
     const Bytes frame = udp_frame(ends, kServerPort, kClientPort, message(plan, yours, type, options));
+    set_cuts(frame, answers.templates[kind]);
     return set_template(answers, kind, frame, "the DHCP reply");
   };
   constexpr std::uint8_t kOffer = 2;

@@ -39,15 +39,17 @@ Bytes server_duid(const MacAddress& guest) {
 // RFC 8415, 21.4: T1 and T2 at a half and four fifths of the preferred lifetime.
 Bytes address_option(const Ipv6Plan& plan, std::uint32_t seconds) {
   const std::uint32_t lifetime = seconds == 0 ? kInfinite : seconds;
-  Bytes address;
-  put(address, plan.address.address);
-  put32(address, lifetime);
-  put32(address, lifetime);
   Bytes ia;
   put32(ia, 0);  // IAID
   put32(ia, seconds == 0 ? kInfinite : seconds / 2);
   put32(ia, seconds == 0 ? kInfinite : static_cast<std::uint32_t>(std::uint64_t{seconds} * 4 / 5));
-  put_option(ia, kIaAddress, address);
+  for (const IpPrefix& given : plan.addresses()) {
+    Bytes address;
+    put(address, given.address);
+    put32(address, lifetime);
+    put32(address, lifetime);
+    put_option(ia, kIaAddress, address);
+  }
   Bytes out;
   put_option(out, kIaNa, ia);
   return out;
@@ -74,6 +76,13 @@ Bytes message(std::initializer_list<const Bytes*> parts) {
 }  // namespace
 
 Result<> build_dhcp6(const AnswerPlan& plan, vmlane_answers& answers) {
+  if (plan.ipv6->addresses().size() > VMLANE_GUEST_ADDRESSES) {
+    return fail(Code::kInvalidConfig,
+                "\"guestAnswers\": " + std::to_string(plan.ipv6->addresses().size()) +
+                    " IPv6 addresses, the limit of a DHCPv6 lease is " +
+                    std::to_string(VMLANE_GUEST_ADDRESSES),
+                "give the guest fewer, or set \"guestAnswers.dhcp6\" to false");
+  }
   const Bytes duid = server_duid(plan.guest);
   Bytes server;
   put_option(server, kServerId, duid);
@@ -90,7 +99,9 @@ Result<> build_dhcp6(const AnswerPlan& plan, vmlane_answers& answers) {
   VMLANE_TRY(set(VMLANE_TEMPLATE_LEASE6, message({&address, &server, &told})));
   VMLANE_TRY(set(VMLANE_TEMPLATE_INFORM6, message({&server, &told})));
   VMLANE_TRY(set(VMLANE_TEMPLATE_STATUS6, message({&status, &server})));
-  std::memcpy(answers.address6, plan.ipv6->address.address.bytes.data(), sizeof(answers.address6));
+  std::size_t count = 0;
+  for (const IpPrefix& given : plan.ipv6->addresses())
+    std::memcpy(answers.addresses6[count++], given.address.bytes.data(), sizeof(answers.addresses6[0]));
   std::ranges::copy(duid, static_cast<std::uint8_t*>(answers.server_duid));
   answers.flags |= VMLANE_ANSWER_DHCP6;
   return {};

@@ -32,12 +32,19 @@ struct Dhcp4Plan {
 
 struct Ipv6Plan {
   IpPrefix address;
+  std::vector<IpPrefix> further_addresses;  // in the same lease; 4 addresses at most
   bool dhcp = true;
   bool advertise_router = true;     // answer router solicitations
   std::optional<IpAddress> router;  // link-local address of a router that answers for itself; unset: ours
   bool default_route = false;       // through that router
   std::vector<IpPrefix> routes;     // through that router, without the default route
   std::vector<IpAddress> dns;
+
+  std::vector<IpPrefix> addresses() const {
+    std::vector<IpPrefix> all{address};
+    all.insert(all.end(), further_addresses.begin(), further_addresses.end());
+    return all;
+  }
 };
 
 struct AnswerPlan {

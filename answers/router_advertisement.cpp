@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
 #include "answers/frame_writer.h"
 #include "answers/ipv6.h"
 
@@ -41,6 +43,16 @@ Bytes prefix_option(const IpPrefix& address) {
   return out;
 }
 
+// Each once. An address without others beside it has none.
+void put_prefixes(Bytes& to, const Ipv6Plan& plan) {
+  std::vector<IpPrefix> told;
+  for (const IpPrefix& given : plan.addresses()) {
+    if (given.length == given.address.bits() || std::ranges::count(told, given.network()) != 0) continue;
+    told.push_back(given.network());
+    put_option(to, kPrefix, prefix_option(given));
+  }
+}
+
 // RFC 4191: as many bytes of the prefix as it needs, in units of 8. A default route by this has no end,
 // unlike the router's.
 Bytes route_option(const IpPrefix& destination) {
@@ -71,6 +83,30 @@ void put_routes(Bytes& to, const Ipv6Plan& plan) {
   for (const IpPrefix& route : plan.routes) put_option(to, kRoute, route_option(route));
 }
 
+// The RA behind a header of options for the destination (RFC 8200, 4.6), with one that is skipped by who does
+// not know it, which is everybody (RFC 4727, 3). It is as long as a device reaches that completes the
+// checksum of the TCP or UDP whose frame this stands in: what it writes there does no harm.
+Bytes refresh_frame(const Bytes& advertisement) {
+  constexpr std::size_t kIpHeader = 14;
+  constexpr std::size_t kIpLength = kIpHeader + 4;
+  constexpr std::size_t kNextHeader = kIpHeader + 6;
+  constexpr std::size_t kUpperLayer = kIpHeader + 40;
+  constexpr std::uint8_t kDestinationOptions = 60;
+  constexpr std::uint8_t kSkipped = 0x1e;
+  constexpr std::size_t kLength = 3 * kUnit;
+  Bytes options{advertisement[kNextHeader], kLength / kUnit - 1, kSkipped, kLength - 4};
+  options.resize(kLength);
+  constexpr MacAddress kAllNodes{{0x33, 0x33, 0, 0, 0, 1}};  // RFC 2464, 7
+  Bytes out = advertisement;
+  std::ranges::copy(kAllNodes.bytes, out.begin());
+  out[kNextHeader] = kDestinationOptions;
+  const std::size_t length = advertisement.size() - kUpperLayer + kLength;
+  out[kIpLength] = static_cast<std::uint8_t>(length >> 8);
+  out[kIpLength + 1] = static_cast<std::uint8_t>(length);
+  out.insert(out.begin() + kUpperLayer, options.begin(), options.end());
+  return out;
+}
+
 }  // namespace
 
 Result<> build_router_advertisement(const AnswerPlan& plan, vmlane_answers& answers) {
@@ -89,8 +125,7 @@ Result<> build_router_advertisement(const AnswerPlan& plan, vmlane_answers& answ
     put32(mtu, *plan.mtu);
     put_option(message, kMtu, mtu);
   }
-  if (own.address.length < own.address.address.bits())
-    put_option(message, kPrefix, prefix_option(own.address));
+  put_prefixes(message, own);
   put_routes(message, own);
   if (!own.dns.empty()) {
     Bytes dns;
@@ -104,8 +139,10 @@ Result<> build_router_advertisement(const AnswerPlan& plan, vmlane_answers& answ
     put_option(message, kSearch, search);
   }
   const Ends ends{plan.gateway, plan.guest, own.router.value_or(link_local(plan.gateway)), all_nodes()};
+  const Bytes frame = icmp6_frame(ends, message);
+  VMLANE_TRY(set_template(answers, VMLANE_TEMPLATE_RA, frame, "the router advertisement"));
   VMLANE_TRY(
-      set_template(answers, VMLANE_TEMPLATE_RA, icmp6_frame(ends, message), "the router advertisement"));
+      set_template(answers, VMLANE_TEMPLATE_REFRESH, refresh_frame(frame), "the router advertisement"));
   answers.ra_interval = plan.ra_interval;
   answers.flags |= VMLANE_ANSWER_RA;
   return {};

@@ -40,6 +40,12 @@ Json attachment_counters(const AttachmentRecord& record) {
   for (const auto& [reason, count] : status->dropped) counters["dropped"][reason] = count;
   for (const auto& [kind, count] : status->answered) counters["answered"][kind] = count;
   for (const IpAddress& address : status->link_locals) counters["link_locals"].push_back(address.to_string());
+  for (const auto& [address, left] : status->learned) {
+    Json entry{{"address", address.to_string()}};
+    if (left) entry["seconds_left"] = left->count();
+    counters["learned"].push_back(std::move(entry));
+  }
+  if (!status->learning.empty()) counters["learning"] = status->learning;
   return counters;
 }
 

@@ -148,7 +148,8 @@ class Planner {
   Result<std::optional<answers::AnswerPlan>> plan();
 
  private:
-  const ResultIp* first(bool v6) const;
+  // Those of one family, in the result's order.
+  std::vector<const ResultIp*> addresses(bool v6) const;
   std::optional<IpAddress> gateway(const ResultIp& ip) const;
   bool is_default(const ResultRoute& route, bool v6) const {
     return route.destination.address.v6 == v6 && route.destination.length == 0;
@@ -161,7 +162,8 @@ class Planner {
   void plan_common();
   const std::string& domain() const;
   Result<> plan_ipv4(const ResultIp& ip);
-  Result<> plan_ipv6(const ResultIp& ip);
+  Result<> plan_ipv6(const std::vector<const ResultIp*>& ips);
+  void answer_for_gateways(const std::vector<const ResultIp*>& ips);
   Result<> plan_router(const ResultIp& ip, answers::Ipv6Plan& own);
 
   const GuestAnswersConfig& config_;
@@ -170,10 +172,21 @@ class Planner {
   answers::AnswerPlan plan_;
 };
 
-const ResultIp* Planner::first(bool v6) const {
-  const auto found =
-      std::ranges::find_if(result_.ips, [v6](const ResultIp& ip) { return ip.address.address.v6 == v6; });
-  return found == result_.ips.end() ? nullptr : &*found;
+std::vector<const ResultIp*> Planner::addresses(bool v6) const {
+  std::vector<const ResultIp*> found;
+  for (const ResultIp& ip : result_.ips) {
+    if (ip.address.address.v6 == v6) found.push_back(&ip);
+  }
+  return found;
+}
+
+// Routes without a gateway of their own go through that of the address.
+void Planner::answer_for_gateways(const std::vector<const ResultIp*>& ips) {
+  if (!config_.virtual_gateway) return;
+  for (const ResultIp* ip : ips) {
+    if (ip->gateway && std::ranges::count(plan_.answered_addresses, *ip->gateway) == 0)
+      plan_.answered_addresses.push_back(*ip->gateway);
+  }
 }
 
 // Of the address, else of the default route.
@@ -271,9 +284,11 @@ Result<> Planner::plan_router(const ResultIp& ip, answers::Ipv6Plan& own) {
   return {};
 }
 
-Result<> Planner::plan_ipv6(const ResultIp& ip) {
+Result<> Planner::plan_ipv6(const std::vector<const ResultIp*>& ips) {
+  const ResultIp& ip = *ips.front();
   answers::Ipv6Plan own;
   own.address = ip.address;
+  for (std::size_t i = 1; i < ips.size(); i++) own.further_addresses.push_back(ips[i]->address);
   own.dhcp = config_.dhcp6;
   VMLANE_ASSIGN(own.dns, dns_servers(true));
   VMLANE_TRY(plan_router(ip, own));
@@ -284,15 +299,17 @@ Result<> Planner::plan_ipv6(const ResultIp& ip) {
 }
 
 Result<std::optional<answers::AnswerPlan>> Planner::plan() {
-  const ResultIp* v4 = first(false);
-  const ResultIp* v6 = first(true);
+  const auto v4 = addresses(false);
+  const auto v6 = addresses(true);
   plan_common();
-  if (v4 != nullptr) {
-    VMLANE_TRY(plan_ipv4(*v4));
+  if (!v4.empty()) {
+    VMLANE_TRY(plan_ipv4(*v4.front()));
   }
-  if (v6 != nullptr) {
-    VMLANE_TRY(plan_ipv6(*v6));
+  if (!v6.empty()) {
+    VMLANE_TRY(plan_ipv6(v6));
   }
+  answer_for_gateways(v4);
+  answer_for_gateways(v6);
   if (!plan_.ipv4 && !plan_.ipv6 && plan_.answered_addresses.empty()) return std::nullopt;
   return plan_;
 }

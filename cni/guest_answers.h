@@ -50,7 +50,8 @@ struct AttachmentFacts {
 };
 
 // No value when nothing is answered: it is off, or the result has no address, or it is on by default only and
-// the MTU is below the 576 bytes that a DHCP client must take. The first address of each family counts.
+// the MTU is below the 576 bytes that a DHCP client must take. Of IPv4 the first address counts, since
+// DHCP gives one; of IPv6 all.
 // Code::kInvalidConfig when the result has what cannot be told, with the key that gets round it.
 Result<std::optional<answers::AnswerPlan>> make_answer_plan(const GuestAnswersConfig& config,
                                                             const AttachmentFacts& facts,

@@ -57,9 +57,41 @@ std::optional<std::vector<IpPrefix>> addresses_of(const SourceGuardConfig& confi
   return addresses;
 }
 
+std::string to_string(ebpf::Learning learning) {
+  if (learning == ebpf::Learning::kLeases) return "dhcp";
+  return learning == ebpf::Learning::kFirst ? "any" : "none";
+}
+
+Result<ebpf::Learning> learning_from(const std::string& text) {
+  for (const ebpf::Learning known :
+       {ebpf::Learning::kNone, ebpf::Learning::kLeases, ebpf::Learning::kFirst}) {
+    if (to_string(known) == text) return known;
+  }
+  return fail(Code::kDecode, "\"" + text + "\" is no way to learn addresses");
+}
+
+Result<> parse_learning(ObjectReader& reader, bool has_ipam, SourceGuardConfig& config) {
+  VMLANE_ASSIGN(const auto how, reader.string("learnAddresses"));
+  if (!how) return {};
+  const auto learning = learning_from(*how);
+  if (!learning) return reader.wrong("learnAddresses", "\"dhcp\", \"any\" or \"none\"");
+  config.learning = *learning;
+  if (config.learning == ebpf::Learning::kNone) return {};
+  if (has_ipam) {
+    return fail(Code::kInvalidConfig, "key \"learnAddresses\" is \"" + *how + "\" on a network with \"ipam\"",
+                "the addresses are known there: name further ones in \"allowedAddresses\"");
+  }
+  if (!config.spoof_check) {
+    return fail(Code::kInvalidConfig,
+                "key \"learnAddresses\" is \"" + *how + "\" and \"spoofCheck\" is not true",
+                "nobody would look at the addresses: switch that on, or remove the key");
+  }
+  return {};
+}
+
 }  // namespace
 
-Result<SourceGuardConfig> parse_source_guard(ObjectReader& reader, bool on_by_default) {
+Result<SourceGuardConfig> parse_source_guard(ObjectReader& reader, bool on_by_default, bool has_ipam) {
   SourceGuardConfig config;
   VMLANE_ASSIGN(const auto spoof_check, reader.boolean("spoofCheck"));
   VMLANE_ASSIGN(const auto macs_only, reader.boolean("macspoofchk"));
@@ -68,6 +100,7 @@ Result<SourceGuardConfig> parse_source_guard(ObjectReader& reader, bool on_by_de
   config.spoof_check = spoof_check.value_or(on_by_default);
   config.macs_only = !config.spoof_check && macs_only.value_or(false);
   config.trusted = trusted.value_or(false);
+  VMLANE_TRY(parse_learning(reader, has_ipam, config));
   if (allowed != nullptr) {
     VMLANE_TRY(parse_allowed(*allowed, config));
     VMLANE_TRY(refuse_too_many(config));
@@ -90,7 +123,11 @@ std::optional<ebpf::SourceGuard> source_guard(const SourceGuardConfig& config, c
   guard.macs.insert(guard.macs.end(), config.allowed_macs.begin(), config.allowed_macs.end());
   guard.macs_only = config.macs_only;
   guard.trusted = config.trusted;
-  if (!config.macs_only) guard.addresses = addresses_of(config, ips);
+  if (config.macs_only) return guard;
+  guard.addresses = addresses_of(config, ips);
+  for (const ResultIp& ip : ips) guard.claimed.push_back(ip.address.address);
+  using ebpf::Learning;
+  guard.learning = config.learning.value_or(guard.addresses ? Learning::kNone : Learning::kLeases);
   return guard;
 }
 
@@ -99,7 +136,9 @@ Json source_guard_to_json(const ebpf::SourceGuard& guard) {
             {"macs_only", guard.macs_only},
             {"trusted", guard.trusted},
             {"tags", guard.tags},
-            {"any_destination", guard.any_destination}};
+            {"any_destination", guard.any_destination},
+            {"learning", to_string(guard.learning)},
+            {"network", guard.network}};
   for (const MacAddress& mac : guard.macs) json["macs"].push_back(mac.to_string());
   if (guard.addresses) {
     json["addresses"] = Json::array();
@@ -131,6 +170,8 @@ Result<ebpf::SourceGuard> source_guard_from_json(const Json& json) {
   guard.trusted = json.value("trusted", false);
   guard.tags = json.value("tags", false);
   guard.any_destination = json.value("any_destination", false);
+  guard.network = json.value("network", std::uint32_t{0});
+  VMLANE_ASSIGN(guard.learning, learning_from(json.value("learning", "none")));
   if (guard.macs.empty()) return fail(Code::kDecode, "the record's handles.source_guard names no MAC");
   return guard;
 }

@@ -38,7 +38,7 @@ Result<std::unique_ptr<vmlane_answers>> make_answers(const Attachment& attachmen
 
 Result<WorkloadConfig> parse_workload_config(ObjectReader& reader, bool for_guests, bool has_ipam) {
   WorkloadConfig config;
-  VMLANE_ASSIGN(config.guard, parse_source_guard(reader, for_guests));
+  VMLANE_ASSIGN(config.guard, parse_source_guard(reader, for_guests, has_ipam));
   if (!for_guests) return config;
   VMLANE_ASSIGN(config.answers, parse_guest_answers(reader, has_ipam));
   return config;
@@ -51,6 +51,7 @@ Result<> attach_workload(Attachment& attachment, const WorkloadConfig& config, c
   ebpf::WorkloadSpec spec{.attachment_id = record.key.id()};
   spec.guard = source_guard(config.guard, mac, result.ips);
   if (spec.guard) {
+    spec.guard->network = record.network_id.value_or(0);
     spec.guard->tags = facts.tags;
     spec.guard->any_destination = facts.any_destination;
     if (facts.gateway_mac) spec.guard->gateway_link_local = facts.gateway_mac->link_local();

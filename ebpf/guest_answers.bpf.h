@@ -32,19 +32,33 @@ VMLANE_INLINE int vmlane_answer(struct __sk_buff* skb, struct vmlane_answers* an
   return vmlane_answer_frame(skb, answers);
 }
 
-// Only ARP and ICMPv6 bring a refresh: a guest that talks sends some before a neighbour entry is a minute
-// old, and none of them leaves a checksum at another place than an RA's to the device.
+// A refresh takes the place of any IPv6 frame, or of ARP.
 VMLANE_INLINE int vmlane_may_refresh(const struct __sk_buff* skb) {
   const __u8* data = (const __u8*)(long)skb->data;
   const __u8* end = (const __u8*)(long)skb->data_end;
 
   if (skb->protocol == bpf_htons(0x0806)) return 1;
-  return skb->protocol == bpf_htons(0x86dd) && data + VMLANE_L4_OF_IP6 <= end && data[20] == 58;
+  if (skb->protocol != bpf_htons(0x86dd) || data + VMLANE_L4_OF_IP6 > end) return 0;
+  return data[20] == 58 || data[20] == 6 || data[20] == 17;
+}
+
+// What left its checksum to the device still does when it has become an RA, at the place of its own protocol:
+// of TCP and UDP that is within the option of the template for refreshes, of ICMPv6 it is the RA's own.
+VMLANE_PART int vmlane_become_ra(struct vmlane_frame* frame, struct vmlane_answers* answers) {
+  struct vmlane_reply reply = {};
+  struct vmlane_ip6 to_all = {};
+  __u8 next = 58;
+
+  if (!answers) return VMLANE_DROP;
+  if (frame->protocol == bpf_htons(0x86dd) && vmlane_load(frame, 20, &next, sizeof(next))) return VMLANE_DROP;
+  if (next == 58) return vmlane_send_ra(frame, answers, &to_all);
+  reply.kind = VMLANE_TEMPLATE_REFRESH;
+  if (vmlane_place(frame, answers, &reply)) return vmlane_count(answers, VMLANE_COUNT_FAILED, VMLANE_DROP);
+  return VMLANE_REPLY;
 }
 
 // The rest of vmlane_refresh_ra.
 VMLANE_PART int vmlane_send_refresh(struct __sk_buff* skb, struct vmlane_answers* answers, __u64 copy_flags) {
-  struct vmlane_ip6 to_all = {};
   __u8 source[6] = {};
   __u64 last, now;
   int verdict;
@@ -59,7 +73,7 @@ VMLANE_PART int vmlane_send_refresh(struct __sk_buff* skb, struct vmlane_answers
   // One processor sends it; the copy, which passes here too, finds it sent.
   if (__sync_val_compare_and_swap(&answers->last_ra, last, now) != last) return VMLANE_NOT_OURS;
   if (bpf_clone_redirect(skb, skb->ifindex, copy_flags)) return VMLANE_NOT_OURS;
-  verdict = vmlane_send_ra(skb, answers, &to_all);
+  verdict = vmlane_become_ra(skb, answers);
   return verdict == VMLANE_REPLY ? vmlane_count(answers, VMLANE_COUNT_RA_REFRESH, verdict) : verdict;
 }
 

@@ -12,6 +12,8 @@
 
 #define VMLANE_TEMPLATE_BYTES 1024u   // a frame at most, without what is taken over from a request
 #define VMLANE_ANSWERED_ADDRESSES 4u  // of each family, for which ARP or ND is answered
+#define VMLANE_TEMPLATE_CUTS 8u       // shorter forms of a template
+#define VMLANE_GUEST_ADDRESSES 4u     // of IPv6, in one lease
 #define VMLANE_DUID_BYTES 10u         // a DUID-LL of an Ethernet address (RFC 8415, 11.4)
 
 // What is answered: bits of vmlane_answers.flags.
@@ -32,6 +34,7 @@ enum vmlane_template_kind {
   VMLANE_TEMPLATE_INFORM6,  // reply to an information-request
   VMLANE_TEMPLATE_STATUS6,  // reply to confirm, release and decline: the first option is the status
   VMLANE_TEMPLATE_RA,
+  VMLANE_TEMPLATE_REFRESH,  // an RA to all nodes that may stand in any frame's place: nothing is patched
   VMLANE_TEMPLATE_ARP,
   VMLANE_TEMPLATE_NA,
   VMLANE_TEMPLATES,
@@ -58,6 +61,8 @@ enum vmlane_answer_count {
 
 struct vmlane_template {
   __u32 length;  // 0: there is none of this kind
+  // Where it may end as well, the longest first, for a client that takes no more; 0: no further one.
+  __u16 cuts[VMLANE_TEMPLATE_CUTS];
   __u8 frame[VMLANE_TEMPLATE_BYTES];
 };
 
@@ -69,7 +74,7 @@ struct vmlane_answers {
   __be32 address4;                                  // the guest's
   __be32 server4;                                   // our DHCP server identifier
   __be32 arp_addresses[VMLANE_ANSWERED_ADDRESSES];  // 0: none
-  __be32 address6[4];                               // the guest's
+  __be32 addresses6[VMLANE_GUEST_ADDRESSES][4];     // the guest's; all zeros: none
   __be32 nd_addresses[VMLANE_ANSWERED_ADDRESSES][4];
   __u8 server_duid[VMLANE_DUID_BYTES];
   __u8 reserved[6];

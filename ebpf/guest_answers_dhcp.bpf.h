@@ -45,6 +45,8 @@ struct vmlane_dhcp {
   __u32 type;
   __be32 requested;  // option 50
   __be32 server;     // option 54
+  __be32 lease;      // option 51
+  __u32 room;        // option 57: bytes of IP that the client takes
   __u32 client_id_at;
   __u32 client_id_length;  // with its header
 };
@@ -57,6 +59,7 @@ struct vmlane_dhcp {
 #define VMLANE_DHCP_BROADCAST 0x8000u
 #define VMLANE_DHCP_MAX_OPTIONS 128u  // pads count
 #define VMLANE_DHCP_END 255u
+#define VMLANE_DHCP_LEAST_ROOM 576u  // bytes of IP that each client takes (RFC 2131, 2)
 
 enum vmlane_dhcp_type {
   VMLANE_DHCP_DISCOVER = 1,
@@ -85,6 +88,7 @@ VMLANE_INLINE int vmlane_dhcp_address(struct vmlane_frame* frame, __u32 at, __u3
 // Takes one option in. A message may end without the option that says so.
 VMLANE_PART int vmlane_dhcp_option(struct vmlane_frame* frame, struct vmlane_dhcp* request) {
   __u8 code = 0, length = 0, type = 0;
+  __be16 room = 0;
   __u32 at;
 
   if (!request) return VMLANE_WALK_BROKEN;
@@ -99,6 +103,10 @@ VMLANE_PART int vmlane_dhcp_option(struct vmlane_frame* frame, struct vmlane_dhc
   if (request->at > request->end) return VMLANE_WALK_BROKEN;
   if (code == 50) return vmlane_dhcp_address(frame, at + 2, length, &request->requested);
   if (code == 54) return vmlane_dhcp_address(frame, at + 2, length, &request->server);
+  if (code == 51 && length == sizeof(request->lease))
+    return vmlane_dhcp_address(frame, at + 2, length, &request->lease);
+  if (code == 57 && length == 2 && !vmlane_load(frame, at + 2, &room, sizeof(room)))
+    request->room = VMLANE_BE16(room);
   if (code == 61 && length && !request->client_id_length) {
     request->client_id_at = at;
     request->client_id_length = 2u + length;
@@ -177,6 +185,8 @@ VMLANE_PART int vmlane_send_dhcp(struct vmlane_frame* frame, struct vmlane_answe
   reply.echo_at = request->client_id_at;
   reply.echo_length = request->client_id_length;
   reply.extra = sizeof(end);
+  reply.most =
+      VMLANE_ETH_HEADER + (request->room > VMLANE_DHCP_LEAST_ROOM ? request->room : VMLANE_DHCP_LEAST_ROOM);
   if (vmlane_place(frame, answers, &reply) || vmlane_store(frame, reply.length - 1, &end, sizeof(end)) ||
       vmlane_store(frame, VMLANE_DHCP_TYPE_AT, &message, sizeof(message)) ||
       vmlane_store(frame, 46, &request->head.xid, sizeof(request->head.xid)) ||

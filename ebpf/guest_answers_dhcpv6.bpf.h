@@ -1,8 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-// DHCPv6 (RFC 8415) for the one guest behind this port: one address, in the first IA_NA that it asks for.
+// DHCPv6 (RFC 8415) for the one guest behind this port: its addresses, in the first IA_NA that it asks for.
+// Of whatever else it asks for there is none, which it is told.
 #pragma once
 
 #include "guest_answers_dhcp.bpf.h"
+
+// An identity association that gets nothing.
+struct vmlane_other_ia {
+  __u32 code;  // 0: none
+  __be32 iaid;
+};
+
+#define VMLANE_OTHER_IAS 2u
 
 struct vmlane_dhcp6 {
   __be32 source[4];
@@ -15,6 +24,7 @@ struct vmlane_dhcp6 {
   __u32 client_id_at;
   __u32 client_id_length;  // with its header
   __u32 found;
+  struct vmlane_other_ia others[VMLANE_OTHER_IAS];
 };
 
 // Bits of `found`.
@@ -33,7 +43,21 @@ enum vmlane_dhcp6_found {
 #define VMLANE_DHCP6_STATUS_AT 70u  // of a status template, likewise
 #define VMLANE_DHCP6_MAX_OPTIONS 64u
 #define VMLANE_DHCP6_MAX_CLIENT_ID 134u  // 4 + 130 (RFC 8415, 11.1)
+#define VMLANE_DHCP6_NO_ADDRESSES 2u
+#define VMLANE_DHCP6_NO_BINDING 3u
 #define VMLANE_DHCP6_NOT_ON_LINK 4u
+#define VMLANE_DHCP6_NO_PREFIX 6u
+
+enum vmlane_dhcp6_option_code {
+  VMLANE_OPTION_CLIENT_ID = 1,
+  VMLANE_OPTION_SERVER_ID = 2,
+  VMLANE_OPTION_IA_NA = 3,
+  VMLANE_OPTION_IA_TA = 4,
+  VMLANE_OPTION_IA_ADDRESS = 5,
+  VMLANE_OPTION_STATUS = 13,
+  VMLANE_OPTION_RAPID_COMMIT = 14,
+  VMLANE_OPTION_IA_PD = 25,
+};
 
 enum vmlane_dhcp6_type {
   VMLANE_DHCP6_SOLICIT = 1,
@@ -68,10 +92,29 @@ VMLANE_INLINE int vmlane_dhcp6_server(struct vmlane_frame* frame, const struct v
 VMLANE_INLINE int vmlane_dhcp6_address(struct vmlane_frame* frame, const struct vmlane_answers* answers,
                                        struct vmlane_dhcp6* request, __u32 length) {
   __be32 address[4] = {};
+  int known = 0;
 
   if (length < 24 || vmlane_load(frame, request->at + 4, address, sizeof(address))) return VMLANE_WALK_BROKEN;
   request->found |= VMLANE_FOUND_ADDRESS;
-  if (!vmlane_same_ip6(address, answers->address6)) request->found |= VMLANE_FOUND_WRONG_ADDRESS;
+  for (__u32 i = 0; i < VMLANE_GUEST_ADDRESSES; i++)
+    known |= vmlane_same_ip6(address, answers->addresses6[i]) && !vmlane_is_unspecified(address);
+  if (!known) request->found |= VMLANE_FOUND_WRONG_ADDRESS;
+  return VMLANE_WALK_ON;
+}
+
+// One after the first IA_NA, of temporary addresses or of prefixes.
+VMLANE_INLINE int vmlane_dhcp6_other_ia(struct vmlane_frame* frame, struct vmlane_dhcp6* request, __u32 code,
+                                        __u32 length) {
+  struct vmlane_other_ia other = {};
+
+  if (length < (code == VMLANE_OPTION_IA_TA ? 4 : 12) ||
+      vmlane_load(frame, request->at + 4, &other.iaid, sizeof(other.iaid)))
+    return VMLANE_WALK_BROKEN;
+  other.code = code;
+  if (!request->others[0].code)
+    request->others[0] = other;
+  else if (!request->others[1].code)
+    request->others[1] = other;
   return VMLANE_WALK_ON;
 }
 
@@ -91,21 +134,23 @@ VMLANE_PART int vmlane_dhcp6_option(struct vmlane_frame* frame, struct vmlane_an
   next = request->at + 4 + length;
   if (next > request->end || (request->at < request->ia_end && next > request->ia_end))
     return VMLANE_WALK_BROKEN;
-  if (code == 1 && !request->client_id_length) {
+  if (code == VMLANE_OPTION_CLIENT_ID && !request->client_id_length) {
     if (length < 3 || length + 4 > VMLANE_DHCP6_MAX_CLIENT_ID) return VMLANE_WALK_BROKEN;
     request->client_id_at = request->at;
     request->client_id_length = length + 4;
-  } else if (code == 2) {
+  } else if (code == VMLANE_OPTION_SERVER_ID) {
     walk = vmlane_dhcp6_server(frame, answers, request, length);
-  } else if (code == 3 && !(request->found & VMLANE_FOUND_IA)) {
+  } else if (code == VMLANE_OPTION_IA_NA && !(request->found & VMLANE_FOUND_IA)) {
     if (length < 12 || vmlane_load(frame, request->at + 4, &request->iaid, sizeof(request->iaid)))
       return VMLANE_WALK_BROKEN;
     request->found |= VMLANE_FOUND_IA;
     request->ia_end = next;
     next = request->at + 16;
-  } else if (code == 5 && request->at < request->ia_end) {
+  } else if (code == VMLANE_OPTION_IA_NA || code == VMLANE_OPTION_IA_TA || code == VMLANE_OPTION_IA_PD) {
+    walk = vmlane_dhcp6_other_ia(frame, request, code, length);
+  } else if (code == VMLANE_OPTION_IA_ADDRESS && request->at < request->ia_end) {
     walk = vmlane_dhcp6_address(frame, answers, request, length);
-  } else if (code == 14) {
+  } else if (code == VMLANE_OPTION_RAPID_COMMIT) {
     request->found |= VMLANE_FOUND_RAPID_COMMIT;
   }
   request->at = next;
@@ -157,7 +202,7 @@ VMLANE_INLINE int vmlane_judge_dhcp6(const struct vmlane_dhcp6* request) {
   if (!request->client_id_length || !names_server == !!(found & VMLANE_FOUND_SERVER)) return VMLANE_DROP;
   if (found & VMLANE_FOUND_WRONG_SERVER) return VMLANE_NOT_OURS;
   if (type == VMLANE_DHCP6_CONFIRM) return found & VMLANE_FOUND_ADDRESS ? VMLANE_REPLY : VMLANE_DROP;
-  return found & VMLANE_FOUND_IA ? VMLANE_REPLY : VMLANE_DROP;
+  return found & VMLANE_FOUND_IA || request->others[0].code ? VMLANE_REPLY : VMLANE_DROP;
 }
 
 // Makes the frame the message `type` of the template `kind`; `extra` bytes at the end are the caller's.
@@ -179,15 +224,60 @@ VMLANE_PART int vmlane_place_dhcp6(struct vmlane_frame* frame, struct vmlane_ans
   return 0;
 }
 
-// An advertise or a reply with the address. Preference 255 tells the client not to wait for other servers;
+// How long the answer to an identity association that gets nothing is.
+VMLANE_INLINE __u32 vmlane_refusal_length(const struct vmlane_other_ia* other) {
+  if (!other->code) return 0;
+  return other->code == VMLANE_OPTION_IA_TA ? 14 : 22;
+}
+
+// Writes it at `at`: RFC 8415, 18.3.2 to 18.3.5.
+VMLANE_PART int vmlane_refuse_ia(struct vmlane_frame* frame, struct vmlane_other_ia* other, __u32 at,
+                                 __u32 type) {
+  __be16 head[4] = {}, status[3] = {};
+  int renews = type == VMLANE_DHCP6_RENEW || type == VMLANE_DHCP6_REBIND;
+  __be32 times[2] = {};
+
+  if (!other) return -1;
+  if (!other->code) return 0;
+  head[0] = VMLANE_BE16((__u16)other->code);
+  head[1] = VMLANE_BE16((__u16)(vmlane_refusal_length(other) - 4));
+  __builtin_memcpy(&head[2], &other->iaid, sizeof(other->iaid));
+  status[0] = VMLANE_BE16(VMLANE_OPTION_STATUS);
+  status[1] = VMLANE_BE16(2);
+  status[2] = VMLANE_BE16(VMLANE_DHCP6_NO_ADDRESSES);
+  if (other->code == VMLANE_OPTION_IA_PD) status[2] = VMLANE_BE16(VMLANE_DHCP6_NO_PREFIX);
+  if (renews) status[2] = VMLANE_BE16(VMLANE_DHCP6_NO_BINDING);
+  if (vmlane_store(frame, at, head, sizeof(head))) return -1;
+  at += sizeof(head);
+  if (other->code != VMLANE_OPTION_IA_TA) {
+    if (vmlane_store(frame, at, times, sizeof(times))) return -1;
+    at += sizeof(times);
+  }
+  return vmlane_store(frame, at, status, sizeof(status)) ? -1 : 0;
+}
+
+// The answers to all of them, the last at the end of the frame but for `behind` bytes.
+VMLANE_PART int vmlane_refuse_ias(struct vmlane_frame* frame, struct vmlane_dhcp6* request, __u32 behind) {
+  __u32 at;
+
+  if (!request) return -1;
+  at = vmlane_length(frame) - behind - vmlane_refusal_length(&request->others[1]);
+  if (vmlane_refuse_ia(frame, &request->others[1], at, request->type)) return -1;
+  at -= vmlane_refusal_length(&request->others[0]);
+  return vmlane_refuse_ia(frame, &request->others[0], at, request->type);
+}
+
+// An advertise or a reply with the addresses. Preference 255 tells the client not to wait for other servers;
 // rapid commit says that its solicit was enough.
 VMLANE_PART int vmlane_send_lease6(struct vmlane_frame* frame, struct vmlane_answers* answers,
                                    struct vmlane_dhcp6* request, __u32 type) {
   __u8 preference[5] = {};
   __u8 rapid_commit[4] = {};
-  __u32 extra = 0;
+  __u32 extra = 0, kind = VMLANE_TEMPLATE_LEASE6, refused;
 
   if (!answers || !request) return VMLANE_DROP;
+  // Without an address it is all else that the client is told.
+  if (!(request->found & VMLANE_FOUND_IA)) kind = VMLANE_TEMPLATE_INFORM6;
   preference[1] = 7;
   preference[3] = 1;
   preference[4] = 255;
@@ -196,7 +286,11 @@ VMLANE_PART int vmlane_send_lease6(struct vmlane_frame* frame, struct vmlane_ans
     extra = sizeof(preference);
   else if (request->type == VMLANE_DHCP6_SOLICIT)
     extra = sizeof(rapid_commit);
-  if (vmlane_place_dhcp6(frame, answers, request, VMLANE_TEMPLATE_LEASE6, (type << 8) | extra) ||
+  refused = vmlane_refusal_length(&request->others[0]) + vmlane_refusal_length(&request->others[1]);
+  if (vmlane_place_dhcp6(frame, answers, request, kind, (type << 8) | (extra + refused)) ||
+      vmlane_refuse_ias(frame, request, extra))
+    return vmlane_count(answers, VMLANE_COUNT_FAILED, VMLANE_DROP);
+  if (kind == VMLANE_TEMPLATE_LEASE6 &&
       vmlane_store(frame, VMLANE_DHCP6_IAID_AT, &request->iaid, sizeof(request->iaid)))
     return vmlane_count(answers, VMLANE_COUNT_FAILED, VMLANE_DROP);
   if (extra == sizeof(preference) &&
@@ -237,7 +331,8 @@ VMLANE_PART int vmlane_answer_dhcp6(struct vmlane_frame* frame, struct vmlane_an
   if (verdict != VMLANE_REPLY) return VMLANE_NOT_OURS;
   switch (request.type) {
     case VMLANE_DHCP6_SOLICIT:
-      if (!(request.found & VMLANE_FOUND_RAPID_COMMIT)) {
+      // What grants nothing cannot be committed (RFC 8415, 18.3.1).
+      if (!(request.found & VMLANE_FOUND_RAPID_COMMIT) || !(request.found & VMLANE_FOUND_IA)) {
         vmlane_count(answers, VMLANE_COUNT_ADVERTISE, 0);
         return vmlane_send_lease6(frame, answers, &request, VMLANE_DHCP6_ADVERTISE);
       }

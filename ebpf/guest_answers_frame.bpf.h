@@ -91,6 +91,7 @@ struct vmlane_reply {
   __u32 echo_at;
   __u32 echo_length;
   __u32 extra;
+  __u32 most;    // bytes that the asking client takes in all; 0: any
   __u32 length;  // in all; written by vmlane_place
 };
 
@@ -108,6 +109,8 @@ VMLANE_INLINE int vmlane_same_ip6(const __be32* one, const __be32* other) {
 VMLANE_INLINE int vmlane_is_unspecified(const __be32* address) {
   return !(address[0] | address[1] | address[2] | address[3]);
 }
+
+#define VMLANE_MAX_EXTRA 64u
 
 #define VMLANE_MOVE_STEP 64u
 #define VMLANE_MOVE_STEPS 5u  // a client identifier with its header is 257 bytes at most
@@ -235,6 +238,15 @@ VMLANE_PART int vmlane_finish_udp6(struct vmlane_frame* frame) {
   return vmlane_finish_l4(frame, VMLANE_L4_OF_IP6, 60, 17);
 }
 
+// As much of the template as the client takes, with what is added to it; all of it when none is short enough.
+VMLANE_INLINE __u32 vmlane_fitting(const struct vmlane_template* from, __u32 added, __u32 most) {
+  if (!most || from->length + added <= most) return from->length;
+  for (__u32 i = 0; i < VMLANE_TEMPLATE_CUTS; i++) {
+    if (from->cuts[i] && from->cuts[i] + added <= most) return from->cuts[i];
+  }
+  return from->length;
+}
+
 // Makes the frame what `reply` says, in place: what is taken over from the request is moved to its place
 // first, since the template is written over it. Returns 0, or -1 and leaves a frame that is good for nothing.
 VMLANE_PART int vmlane_place(struct vmlane_frame* frame, struct vmlane_answers* answers,
@@ -244,9 +256,9 @@ VMLANE_PART int vmlane_place(struct vmlane_frame* frame, struct vmlane_answers* 
   if (!answers || !reply) return -1;
   kind = reply->kind;
   if (kind >= VMLANE_TEMPLATES) return -1;
-  length = answers->templates[kind].length;
+  length = vmlane_fitting(&answers->templates[kind], reply->echo_length + reply->extra, reply->most);
   if (!length || length > VMLANE_TEMPLATE_BYTES ||
-      reply->echo_length > VMLANE_MOVE_STEP * VMLANE_MOVE_STEPS || reply->extra > 8)
+      reply->echo_length > VMLANE_MOVE_STEP * VMLANE_MOVE_STEPS || reply->extra > VMLANE_MAX_EXTRA)
     return -1;
   reply->length = length + reply->echo_length + reply->extra;
   if (vmlane_length(frame) < reply->length && vmlane_resize(frame, reply->length)) return -1;

@@ -17,6 +17,7 @@
 #include <linux/ipv6.h>
 #include <linux/udp.h>
 
+#include "learned_addresses.bpf.h"
 #include "source_guard_layout.bpf.h"
 
 // The core takes the outermost tag off before a program sees the frame; so many may be left.
@@ -90,15 +91,24 @@ static __always_inline int vmlane_is_tag(__be16 type) {
   return type == bpf_htons(ETH_P_8021Q) || type == bpf_htons(ETH_P_8021AD);
 }
 
-// Ethernet types of link control, and the addresses that bridges never forward (IEEE 802.1Q, table 8-1).
-static __always_inline int vmlane_is_control(const struct ethhdr* ethernet) {
-  static const __u8 reserved[] = {0x01, 0x80, 0xc2, 0x00, 0x00};
-  __be16 type = ethernet->h_proto;
+static __always_inline int vmlane_is_in_group(const struct ethhdr* ethernet, const __u8* group) {
   int differs = 0;
 
 #pragma unroll
-  for (int i = 0; i < ETH_ALEN - 1; i++) differs |= ethernet->h_dest[i] ^ reserved[i];
-  if (!differs && ethernet->h_dest[ETH_ALEN - 1] < 0x10) return 1;
+  for (int i = 0; i < ETH_ALEN - 1; i++) differs |= ethernet->h_dest[i] ^ group[i];
+  return !differs;
+}
+
+// Ethernet types of link control, and the addresses that bridges never forward (IEEE 802.1Q, table 8-1) or by
+// which switches of one vendor discover each other and span a tree for each VLAN.
+static __always_inline int vmlane_is_control(const struct ethhdr* ethernet) {
+  static const __u8 reserved[] = {0x01, 0x80, 0xc2, 0x00, 0x00};
+  static const __u8 per_vlan[] = {0x01, 0x00, 0x0c, 0xcc, 0xcc};
+  __u8 last = ethernet->h_dest[ETH_ALEN - 1];
+  __be16 type = ethernet->h_proto;
+
+  if (vmlane_is_in_group(ethernet, reserved) && last < 0x10) return 1;
+  if (vmlane_is_in_group(ethernet, per_vlan) && (last == 0xcc || last == 0xcd)) return 1;
   return type == bpf_htons(ETH_P_PAUSE) || type == bpf_htons(ETH_P_SLOW) || type == bpf_htons(ETH_P_PAE) ||
          type == bpf_htons(VMLANE_ETH_P_LLDP);
 }
@@ -115,6 +125,23 @@ static __always_inline int vmlane_owns_ipv4(const struct vmlane_guard* guard, __
     if ((address & guard->ipv4[i].mask) == guard->ipv4[i].address) return 1;
   }
   return 0;
+}
+
+// The workload's key in the maps.
+static __always_inline __u32 vmlane_key_of(const struct __sk_buff* skb) {
+  return skb->tc_classid & 0xffff;
+}
+
+// An address other than 0.0.0.0 that the workload may have: its own, an allowed or a learned one.
+static __always_inline int vmlane_may_be_ipv4(struct vmlane_guard* guard, __be32 address, __u32 owner) {
+  struct vmlane_network_address learned = {};
+
+  if (vmlane_owns_ipv4(guard, address)) return 1;
+  if (!(guard->flags & VMLANE_GUARD_LEARNS)) return !(guard->flags & VMLANE_GUARD_ADDRESSES);
+  learned.network = guard->network;
+  learned.address[2] = VMLANE_MAPPED;
+  learned.address[3] = address;
+  return vmlane_may_use(guard, &learned, owner);
 }
 
 static __always_inline int vmlane_guard_is_unspecified(const __be32* address) {
@@ -146,9 +173,14 @@ static __always_inline int vmlane_owns_link_local(struct vmlane_guard* guard, co
   return 0;
 }
 
-// An address that the workload may have: its own, an allowed one, or a link-local one.
-static __noinline int vmlane_owns_ipv6(struct vmlane_guard* guard, const __be32* address) {
-  if (!(guard->flags & VMLANE_GUARD_ADDRESSES)) return 1;
+// An address that the workload may have: its own, an allowed, a learned or a link-local one.
+__noinline int vmlane_owns_ipv6(struct vmlane_guard* guard, struct vmlane_network_address* which,
+                                __u32 owner) {
+  const __be32* address;
+
+  if (!guard || !which) return 0;
+  if (!(guard->flags & (VMLANE_GUARD_ADDRESSES | VMLANE_GUARD_LEARNS))) return 1;
+  address = which->address;
   for (__u32 i = 0; i < VMLANE_GUARD_MAX_IPV6 && i < guard->ipv6_count; i++) {
     const struct vmlane_guard_ipv6* allowed = &guard->ipv6[i];
     __be32 differs = 0;
@@ -158,7 +190,16 @@ static __noinline int vmlane_owns_ipv6(struct vmlane_guard* guard, const __be32*
       differs |= (address[word] & allowed->mask[word]) ^ allowed->address[word];
     if (!differs) return 1;
   }
-  return vmlane_is_link_local(address) && vmlane_owns_link_local(guard, address);
+  if (vmlane_is_link_local(address)) return !vmlane_binds(guard, 0) || vmlane_owns_link_local(guard, address);
+  return guard->flags & VMLANE_GUARD_LEARNS && vmlane_may_use(guard, which, owner);
+}
+
+static __always_inline int vmlane_may_be_ipv6(struct vmlane_guard* guard, const __be32* address,
+                                              __u32 owner) {
+  struct vmlane_network_address which = {.network = guard->network};
+
+  __builtin_memcpy(which.address, address, sizeof(which.address));
+  return vmlane_owns_ipv6(guard, &which, owner);
 }
 
 // RFC 826 for Ethernet and IPv4, and RARP (RFC 903), by which QEMU announces a migrated guest. `source` is
@@ -168,7 +209,7 @@ __noinline int vmlane_guard_arp(struct __sk_buff* skb, struct vmlane_guard* guar
   __u8 source[ETH_ALEN];
   struct vmlane_guard_arp_packet arp;
   __be32 address;
-  int known;
+  int may_be;
 
   if (!guard || offset > 64) return VMLANE_GUARD_MALFORMED;
   if (bpf_skb_load_bytes(skb, ETH_ALEN, source, sizeof(source)) ||
@@ -181,12 +222,11 @@ __noinline int vmlane_guard_arp(struct __sk_buff* skb, struct vmlane_guard* guar
       arp.protocol_length != sizeof(address))
     return VMLANE_GUARD_BAD_ARP;
   if (arp.operation != bpf_htons(1) && arp.operation != bpf_htons(2)) return VMLANE_GUARD_BAD_ARP;
-  known = guard->flags & VMLANE_GUARD_ADDRESSES;
   __builtin_memcpy(&address, arp.sender_address, sizeof(address));
   // A probe has no sender address yet (RFC 5227).
-  if (!known || vmlane_owns_ipv4(guard, address) || (address == 0 && arp.operation == bpf_htons(1)))
-    return VMLANE_GUARD_PASS;
-  return VMLANE_GUARD_BAD_ARP;
+  may_be = address == 0 ? !vmlane_binds(guard, 1) || arp.operation == bpf_htons(1)
+                        : vmlane_may_be_ipv4(guard, address, vmlane_key_of(skb));
+  return may_be ? VMLANE_GUARD_PASS : VMLANE_GUARD_BAD_ARP;
 }
 
 // Without a source address there is only the way to one: a DHCP client's broadcast.
@@ -197,7 +237,7 @@ static __always_inline int vmlane_guard_ports4(const struct vmlane_guard* guard,
   if (udp->source == bpf_htons(VMLANE_DHCP_SERVER) && udp->dest == bpf_htons(VMLANE_DHCP_CLIENT) &&
       !(guard->flags & VMLANE_GUARD_TRUSTED))
     return VMLANE_GUARD_DHCP_SERVER;
-  if (ip->saddr == 0 && !(to_server && ip->daddr == 0xffffffff) && (guard->flags & VMLANE_GUARD_ADDRESSES))
+  if (ip->saddr == 0 && !(to_server && ip->daddr == 0xffffffff) && vmlane_binds(guard, 1))
     return VMLANE_GUARD_BAD_IPV4;
   return VMLANE_GUARD_PASS;
 }
@@ -209,11 +249,10 @@ __noinline int vmlane_guard_ipv4(struct __sk_buff* skb, struct vmlane_guard* gua
   if (!guard || offset > 64) return VMLANE_GUARD_MALFORMED;
   if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) || ip.version != 4 || ip.ihl < 5)
     return VMLANE_GUARD_MALFORMED;
-  if ((guard->flags & VMLANE_GUARD_ADDRESSES) && ip.saddr != 0 && !vmlane_owns_ipv4(guard, ip.saddr))
-    return VMLANE_GUARD_BAD_IPV4;
+  if (ip.saddr != 0 && !vmlane_may_be_ipv4(guard, ip.saddr, vmlane_key_of(skb))) return VMLANE_GUARD_BAD_IPV4;
   // Only the first fragment has ports; without it the others come to nothing.
   if (ip.protocol != IPPROTO_UDP || (ip.frag_off & bpf_htons(0x1fff))) {
-    if (ip.saddr == 0 && (guard->flags & VMLANE_GUARD_ADDRESSES)) return VMLANE_GUARD_BAD_IPV4;
+    if (ip.saddr == 0 && vmlane_binds(guard, 1)) return VMLANE_GUARD_BAD_IPV4;
     return VMLANE_GUARD_PASS;
   }
   if (bpf_skb_load_bytes(skb, offset + ip.ihl * 4, &udp, sizeof(udp))) return VMLANE_GUARD_MALFORMED;
@@ -245,28 +284,21 @@ static __always_inline int vmlane_guard_nd_options(struct __sk_buff* skb, struct
   return VMLANE_GUARD_BAD_ND;
 }
 
-// Neighbour discovery (RFC 4861), with `end` behind the IPv6 payload.
-__noinline int vmlane_guard_nd(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 offset, __u32 end) {
+// Neighbour discovery (RFC 4861), with `end` behind the IPv6 payload. What it advertises, or looks for
+// duplicates of, must be what the workload may take.
+static __always_inline int vmlane_guard_nd(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 offset,
+                                           __u32 end, int unspecified) {
   struct vmlane_nd nd;
 
-  if (!guard || offset > 1024) return VMLANE_GUARD_MALFORMED;
   if (bpf_skb_load_bytes(skb, offset, &nd, 8)) return VMLANE_GUARD_BAD_ND;
   if (nd.type == VMLANE_ND_RS) return vmlane_guard_nd_options(skb, guard, offset + 8, end);
   if (bpf_skb_load_bytes(skb, offset, &nd, sizeof(nd))) return VMLANE_GUARD_BAD_ND;
-  if (nd.type == VMLANE_ND_NA && !vmlane_owns_ipv6(guard, nd.target)) return VMLANE_GUARD_BAD_ND;
+  if ((nd.type == VMLANE_ND_NA || unspecified) && !vmlane_may_be_ipv6(guard, nd.target, vmlane_key_of(skb)))
+    return VMLANE_GUARD_BAD_ND;
   return vmlane_guard_nd_options(skb, guard, offset + sizeof(nd), end);
 }
 
-// The duplicate detection of an address: it must be one that the workload may take.
-static __always_inline int vmlane_guard_probe(struct __sk_buff* skb, struct vmlane_guard* guard,
-                                              __u32 offset) {
-  struct vmlane_nd nd;
-
-  if (bpf_skb_load_bytes(skb, offset, &nd, sizeof(nd))) return VMLANE_GUARD_BAD_ND;
-  return vmlane_owns_ipv6(guard, nd.target) ? VMLANE_GUARD_PASS : VMLANE_GUARD_BAD_ND;
-}
-
-// ICMPv6, with the IPv6 header at `ip_offset`: `source` is 0 when the packet has no source address.
+// ICMPv6, with the IPv6 header at `ip_offset`.
 __noinline int vmlane_guard_icmpv6(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 ip_offset,
                                    __u32 offset) {
   struct ipv6hdr ip;
@@ -281,15 +313,13 @@ __noinline int vmlane_guard_icmpv6(struct __sk_buff* skb, struct vmlane_guard* g
   unspecified = vmlane_guard_is_unspecified(ip.saddr.in6_u.u6_addr32);
   if (type == VMLANE_ND_RA || type == VMLANE_ND_REDIRECT)
     return guard->flags & VMLANE_GUARD_TRUSTED ? VMLANE_GUARD_PASS : VMLANE_GUARD_ROUTER;
-  if (type == VMLANE_MLD_REPORT || type == VMLANE_MLD_DONE || type == VMLANE_MLDV2_REPORT)
-    return VMLANE_GUARD_PASS;
+  if (type == VMLANE_MLD_REPORT || type == VMLANE_MLDV2_REPORT) return VMLANE_GUARD_PASS;
   if (type != VMLANE_ND_RS && type != VMLANE_ND_NS && type != VMLANE_ND_NA)
     return unspecified ? VMLANE_GUARD_BAD_IPV6 : VMLANE_GUARD_PASS;
   if (ip.hop_limit != VMLANE_ND_HOP_LIMIT || (unspecified && type == VMLANE_ND_NA))
     return VMLANE_GUARD_BAD_ND;
-  if (unspecified && type == VMLANE_ND_NS) return vmlane_guard_probe(skb, guard, offset);
   end = ip_offset + sizeof(ip) + bpf_ntohs(ip.payload_len);
-  return vmlane_guard_nd(skb, guard, offset, end);
+  return vmlane_guard_nd(skb, guard, offset, end, unspecified);
 }
 
 static __always_inline int vmlane_is_extension(__u8 header) {
@@ -337,7 +367,8 @@ __noinline int vmlane_guard_ipv6(struct __sk_buff* skb, struct vmlane_guard* gua
   if (!guard || offset > 64) return VMLANE_GUARD_MALFORMED;
   if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) || ip.version != 6) return VMLANE_GUARD_MALFORMED;
   unspecified = vmlane_guard_is_unspecified(ip.saddr.in6_u.u6_addr32);
-  if (!unspecified && !vmlane_owns_ipv6(guard, ip.saddr.in6_u.u6_addr32)) return VMLANE_GUARD_BAD_IPV6;
+  if (!unspecified && !vmlane_may_be_ipv6(guard, ip.saddr.in6_u.u6_addr32, vmlane_key_of(skb)))
+    return VMLANE_GUARD_BAD_IPV6;
   header = ip.nexthdr;
   upper = vmlane_skip_extensions(skb, offset + sizeof(ip), &header, &fragment);
   if (upper < 0) return VMLANE_GUARD_MALFORMED;

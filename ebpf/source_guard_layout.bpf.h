@@ -13,6 +13,8 @@
 #define VMLANE_GUARD_MAX_IPV4 16
 #define VMLANE_GUARD_MAX_IPV6 16
 #define VMLANE_GUARD_MAX_LINK_LOCALS 2
+#define VMLANE_GUARD_MAX_LEARNED 8
+#define VMLANE_MAX_CLAIMS 4096  // of a node
 
 // Bits of vmlane_guard::flags.
 #define VMLANE_GUARD_MACS 1       // Ethernet and ARP senders are checked
@@ -23,6 +25,17 @@
 #define VMLANE_GUARD_ANY_DESTINATION 32  // gets frames to other stations too: nested or promiscuous
 #define VMLANE_GUARD_ANSWERS 64          // its questions are answered: vmlane_answers has what
 #define VMLANE_GUARD_ON_EGRESS 128       // what the workload sends leaves by the link's egress: a macvtap's
+
+// Addresses that nobody named are learned: from the leases that DHCP and DHCPv6 servers grant; or whoever of
+// the network is first to use one has it.
+#define VMLANE_GUARD_LEARN_LEASES 256
+#define VMLANE_GUARD_LEARN_FIRST 512
+#define VMLANE_GUARD_LEARNS (VMLANE_GUARD_LEARN_LEASES | VMLANE_GUARD_LEARN_FIRST)
+
+// Bits of vmlane_guard::bound. Until there is a lease of a family its addresses are not known.
+#define VMLANE_BOUND_IPV4 1
+#define VMLANE_BOUND_IPV6 2
+#define VMLANE_AUTOCONF 4  // guests make IPv6 addresses of their own (RFC 4862): leases are not all they have
 
 // Why a frame was dropped. The names for people are in ebpf/workload.cpp, in this order.
 enum vmlane_guard_reason {
@@ -54,6 +67,26 @@ struct vmlane_guard_ipv6 {
   __be32 mask[4];
 };
 
+// An address of a network; of IPv4 as ::ffff:0:0/96 has it.
+struct vmlane_network_address {
+  __u32 network;
+  __be32 address[4];
+};
+
+// Whose it is: nobody else of the network may use it.
+struct vmlane_claim {
+  __u32 owner;  // the workload's key
+  __u32 slot;   // of vmlane_guard::learned, VMLANE_GUARD_MAX_LEARNED when it was not learned
+  __u64 until;  // nanoseconds of the boot clock
+};
+#define VMLANE_WITHOUT_END (~0ull)
+
+// An address that a workload came by; free when `until` has passed.
+struct vmlane_learned {
+  __be32 address[4];
+  __u64 until;
+};
+
 struct vmlane_guard {
   __u8 owner[16];                       // the attachment id
   __u8 macs[VMLANE_GUARD_MAX_MACS][8];  // six bytes each; the first is the NIC's own
@@ -68,6 +101,9 @@ struct vmlane_guard {
   __u64 own_link_local;
   __u64 gateway_link_local;
   __u64 learned_link_locals[VMLANE_GUARD_MAX_LINK_LOCALS];
+  __u32 network;
+  __u32 bound;
+  struct vmlane_learned learned[VMLANE_GUARD_MAX_LEARNED];
   __u64 dropped[VMLANE_GUARD_COUNTERS];  // by reason
 };
 

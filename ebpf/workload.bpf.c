@@ -7,15 +7,9 @@
 #include <bpf/bpf_helpers.h>
 
 #include "guest_answers.bpf.h"
+#include "lease_watch.bpf.h"
 #include "source_guard.bpf.h"
 #include "workload_layout.bpf.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, VMLANE_MAX_WORKLOADS + 1);
-	__type(key, __u32);
-	__type(value, struct vmlane_plain);
-} vmlane_plains SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -32,11 +26,6 @@ struct {
 	__type(key, __u32);
 	__type(value, struct vmlane_answers);
 } vmlane_answers SEC(".maps");
-
-static __always_inline __u32 key_of(const struct __sk_buff *skb)
-{
-	return skb->tc_classid & 0xffff;
-}
 
 static __always_inline int drop(struct vmlane_guard *guard, __u32 reason)
 {
@@ -56,6 +45,8 @@ static __always_inline int is_plain_ipv4(const struct iphdr *ip, const void *end
 		return 0;
 	if (ip->saddr != own->ipv4 || ip->saddr == 0)
 		return 0;
+	if (own->flags & VMLANE_PLAIN_LEARNS && bpf_jiffies64() >= own->look_at)
+		return 0;
 	if (ip->protocol != IPPROTO_UDP)
 		return 1;
 	if (ip->ihl != 5 || ip->frag_off & bpf_htons(0x3fff))
@@ -72,6 +63,8 @@ static __always_inline int is_plain_ipv6(const struct ipv6hdr *ip, const void *e
 	// No global address begins with a zero word.
 	if (!own->ipv6[0] || source[0] != own->ipv6[0] || source[1] != own->ipv6[1] || source[2] != own->ipv6[2] ||
 	    source[3] != own->ipv6[3])
+		return 0;
+	if (bpf_jiffies64() >= own->look_at)
 		return 0;
 	if (ip->nexthdr == IPPROTO_TCP)
 		return 1;
@@ -101,7 +94,18 @@ static __always_inline int is_for(struct __sk_buff *skb, const struct vmlane_pla
 	const struct ethhdr *ethernet = (void *)(long)skb->data;
 
 	return own && (const void *)(ethernet + 1) <= (const void *)(long)skb->data_end &&
-	       !(ethernet->h_dest[0] & 1) && vmlane_guard_same_mac(ethernet->h_dest, own->mac);
+	       !(ethernet->h_dest[0] & 1) && vmlane_guard_same_mac(ethernet->h_dest, own->mac) &&
+	       !(own->flags & VMLANE_PLAIN_LEARNS && vmlane_may_grant(skb));
+}
+
+// IPv6 frames are plain again until the next router advertisement is due.
+static __always_inline void look_again(const struct vmlane_answers *answers, __u32 key)
+{
+	struct vmlane_plain *plain = bpf_map_lookup_elem(&vmlane_plains, &key);
+	__u64 age = (bpf_ktime_get_boot_ns() - answers->last_ra) / VMLANE_NS_PER_SECOND;
+
+	if (plain && plain->look_at <= bpf_jiffies64() && answers->last_ra && age < answers->ra_interval)
+		plain->look_at = bpf_jiffies64() + (answers->ra_interval - age) * VMLANE_LEAST_HZ;
 }
 
 // A question is answered by turning it into the reply, which goes back where it came from.
@@ -114,6 +118,7 @@ static __always_inline int answer(struct __sk_buff *skb, const struct vmlane_gua
 	if (!answers)
 		return TC_ACT_UNSPEC;
 	verdict = vmlane_refresh_ra(skb, answers, on_egress ? 0 : BPF_F_INGRESS);
+	look_again(answers, key);
 	if (verdict == VMLANE_NOT_OURS)
 		verdict = vmlane_answer(skb, answers);
 	if (verdict == VMLANE_REPLY)
@@ -125,7 +130,7 @@ static __always_inline int answer(struct __sk_buff *skb, const struct vmlane_gua
 SEC("tc")
 int vmlane_from_workload(struct __sk_buff *skb)
 {
-	__u32 key = key_of(skb);
+	__u32 key = vmlane_key_of(skb);
 	struct vmlane_guard *guard;
 	int reason;
 
@@ -146,7 +151,7 @@ int vmlane_from_workload(struct __sk_buff *skb)
 SEC("tc")
 int vmlane_to_workload(struct __sk_buff *skb)
 {
-	__u32 key = key_of(skb);
+	__u32 key = vmlane_key_of(skb);
 	struct vmlane_guard *guard;
 	__u8 destination[ETH_ALEN];
 
@@ -155,9 +160,14 @@ int vmlane_to_workload(struct __sk_buff *skb)
 	guard = bpf_map_lookup_elem(&vmlane_guards, &key);
 	if (!guard || bpf_skb_load_bytes(skb, 0, destination, sizeof(destination)))
 		return TC_ACT_SHOT;
-	if (!(guard->flags & VMLANE_GUARD_FULL) || guard->flags & VMLANE_GUARD_ANY_DESTINATION)
+	if (!(guard->flags & VMLANE_GUARD_FULL))
 		return TC_ACT_UNSPEC;
-	if (destination[0] & 1 || vmlane_owns_mac(guard, destination))
+	if (destination[0] & 1 || vmlane_owns_mac(guard, destination)) {
+		if (guard->flags & VMLANE_GUARD_LEARNS)
+			vmlane_watch(skb, guard, key);
+		return TC_ACT_UNSPEC;
+	}
+	if (guard->flags & VMLANE_GUARD_ANY_DESTINATION)
 		return TC_ACT_UNSPEC;
 	return drop(guard, VMLANE_GUARD_FOREIGN_DESTINATION);
 }

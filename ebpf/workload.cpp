@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "core/hash.h"
+#include "ebpf/learned_addresses.h"
 #include "ebpf/libbpf_error.h"
 #include "ebpf/program.h"
 #include "ebpf/source_guard_layout.bpf.h"
@@ -112,6 +113,8 @@ std::uint32_t flags_of(const SourceGuard& guard) {
   if (guard.trusted) flags |= VMLANE_GUARD_TRUSTED;
   if (guard.trusted || guard.any_destination) flags |= VMLANE_GUARD_ANY_DESTINATION;
   if (guard.tags) flags |= VMLANE_GUARD_TAGS;
+  if (guard.learning == Learning::kLeases) flags |= VMLANE_GUARD_LEARN_LEASES;
+  if (guard.learning == Learning::kFirst) flags |= VMLANE_GUARD_LEARN_FIRST;
   return flags;
 }
 
@@ -130,6 +133,7 @@ void write_rules(const SourceGuard& guard, vmlane_guard& out) {
   }
   out.own_link_local = interface_id(guard.macs.front().link_local());
   if (guard.gateway_link_local) out.gateway_link_local = interface_id(*guard.gateway_link_local);
+  out.network = guard.network;
 }
 
 vmlane_guard entry_for(const WorkloadLink& link, std::string_view attachment_id,
@@ -210,14 +214,16 @@ Result<> remove_key(std::uint32_t map_id, std::uint32_t key) {
 
 // What the shortest way through the programs goes by: the NIC's own MAC and addresses, as far as all of the
 // guard's questions are answered by them.
-vmlane_plain plain_for(const vmlane_guard& guard) {
+vmlane_plain plain_for(const vmlane_guard& guard, bool advertises) {
   constexpr std::uint32_t kAll = 0xffffffff;
   vmlane_plain plain{};
+  plain.look_at = advertises ? 0 : VMLANE_LOOK_NEVER;
   if ((guard.flags & VMLANE_GUARD_FULL) == 0) return plain;
   std::memcpy(plain.mac, guard.macs[0], sizeof(plain.mac));
   if (guard.ipv4[0].mask == kAll) plain.ipv4 = guard.ipv4[0].address;
   if (std::ranges::all_of(guard.ipv6[0].mask, [](std::uint32_t word) { return word == kAll; }))
     std::memcpy(plain.ipv6, guard.ipv6[0].address, sizeof(plain.ipv6));
+  if ((guard.flags & VMLANE_GUARD_LEARNS) != 0) plain.flags |= VMLANE_PLAIN_LEARNS;
   return plain;
 }
 
@@ -226,18 +232,30 @@ Result<> put_plain(const Fd& map, std::uint32_t key, const vmlane_plain& plain) 
   return fail(libbpf_error("cannot write what a workload's plain traffic is told by", errno));
 }
 
-bool has_plain(const WorkloadHandle& handle, const vmlane_plain& wanted) {
+// Without what the program itself writes.
+bool has_plain(const WorkloadHandle& handle, vmlane_plain wanted) {
   const Fd map(bpf_map_get_fd_by_id(handle.plains_map));
   const std::uint32_t key = handle.key;
   vmlane_plain plain{};
-  return map && bpf_map_lookup_elem(map.get(), &key, &plain) == 0 &&
-         std::memcmp(&plain, &wanted, sizeof(plain)) == 0;
+  if (!map || bpf_map_lookup_elem(map.get(), &key, &plain) != 0) return false;
+  wanted.look_at = plain.look_at;
+  if ((wanted.flags & VMLANE_PLAIN_LEARNS) != 0) {
+    wanted.ipv4 = plain.ipv4;
+    std::memcpy(wanted.ipv6, plain.ipv6, sizeof(wanted.ipv6));
+  }
+  return std::memcmp(&plain, &wanted, sizeof(plain)) == 0;
+}
+
+bool advertises(const WorkloadSpec& spec) {
+  return spec.answers != nullptr && (spec.answers->flags & VMLANE_ANSWER_RA) != 0 &&
+         spec.answers->ra_interval != 0;
 }
 
 // The guard's entry, which tells whose the key is, last: until then nobody else takes the key.
 Result<> remove_entry(const WorkloadHandle& handle, std::string_view attachment_id) {
   const auto entry = entry_of(handle.guards_map, handle.key);
   if (!entry || !is_of(*entry, attachment_id)) return {};
+  VMLANE_TRY(release_addresses(handle.claims_map, handle.key, *entry));
   const Fd plains(bpf_map_get_fd_by_id(handle.plains_map));
   if (plains) VMLANE_TRY(put_plain(plains, handle.key, vmlane_plain{}));
   VMLANE_TRY(remove_key(handle.answers_map, handle.key));
@@ -259,6 +277,7 @@ WorkloadHandle handle_of(const WorkloadPrograms& programs, std::uint32_t key) {
           programs.guards_id,
           programs.answers_id,
           programs.plains_id,
+          programs.claims_id,
           programs.from_id,
           programs.to_id};
 }
@@ -300,6 +319,8 @@ Result<> check_filter(const WorkloadLink& link, Direction direction, std::uint32
 // Without what the program itself writes.
 bool tells_the_same(vmlane_guard a, const vmlane_guard& b) {
   std::memcpy(a.learned_link_locals, b.learned_link_locals, sizeof(a.learned_link_locals));
+  std::memcpy(a.learned, b.learned, sizeof(a.learned));
+  a.bound = b.bound;
   std::memcpy(a.dropped, b.dropped, sizeof(a.dropped));
   return std::memcmp(&a, &b, sizeof(a)) == 0;
 }
@@ -311,6 +332,7 @@ Json WorkloadHandle::to_json() const {
           {"guards_map", guards_map},
           {"answers_map", answers_map},
           {"plains_map", plains_map},
+          {"claims_map", claims_map},
           {"from_program", from_program},
           {"to_program", to_program}};
 }
@@ -325,6 +347,7 @@ std::optional<WorkloadHandle> WorkloadHandle::from_json(const Json& json) {
                               number("guards_map"),
                               number("answers_map"),
                               number("plains_map"),
+                              number("claims_map"),
                               number("from_program"),
                               number("to_program")};
   if (handle.key == 0 || handle.guards_map == 0) return std::nullopt;
@@ -340,7 +363,8 @@ Result<WorkloadHandle> attach_workload(const NodeConfig& node, const WorkloadLin
   VMLANE_ASSIGN(const std::uint16_t key, insert(programs.guards, spec.attachment_id, entry));
   const WorkloadHandle handle = handle_of(programs, key);
   auto attached = put_answers(programs.answers, key, spec.answers);
-  if (attached) attached = put_plain(programs.plains, key, plain_for(entry));
+  if (attached) attached = put_plain(programs.plains, key, plain_for(entry, advertises(spec)));
+  if (attached && spec.guard) attached = claim_addresses(programs, key, *spec.guard);
   if (attached) attached = attach(link, programs, key);
   if (attached) return handle;
   // The error that matters is the one at hand; an entry without a link does nothing.
@@ -357,7 +381,7 @@ Result<> check_workload(const WorkloadLink& link, const WorkloadHandle& handle,
   const auto entry = entry_of(handle.guards_map, handle.key);
   const vmlane_guard wanted = entry_for(link, attachment_id, guard, !answers_digest.empty());
   VMLANE_ASSIGN(const std::string name, link_name(link));
-  if (!entry || !tells_the_same(*entry, wanted) || !has_plain(handle, plain_for(wanted))) {
+  if (!entry || !tells_the_same(*entry, wanted) || !has_plain(handle, plain_for(wanted, false))) {
     const std::string whose = guard ? " for MAC " + guard->macs.front().to_string() : "";
     return fail(Code::kChanged, "the guard" + whose + " of " + name + " is not the one that ADD set");
   }
@@ -408,6 +432,7 @@ std::optional<WorkloadStatus> workload_status(const WorkloadHandle& handle,
   for (const std::uint64_t id : entry->learned_link_locals) {
     if (id != 0) status.link_locals.push_back(link_local_of(id));
   }
+  read_learned(handle, *entry, status);
   const auto answers = answers_of(handle.answers_map, handle.key);
   for (std::size_t kind = 0; answers && kind < kAnswers.size(); kind++)
     status.answered.emplace_back(kAnswers[kind], answers->counters[kind]);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -26,6 +27,13 @@
 // ids in `<runDir>/programs/`; when that file is lost it loads another copy.
 namespace vmlane::ebpf {
 
+// Where addresses come from that nobody named.
+enum class Learning {
+  kNone,
+  kLeases,  // from what DHCP and DHCPv6 servers grant; until then all but others' addresses pass
+  kFirst,   // and who of the network is first to use one has it
+};
+
 // What a workload may say it is, and what it may get.
 struct SourceGuard {
   // The NIC's own first; at least one, at most 8.
@@ -34,6 +42,10 @@ struct SourceGuard {
   bool macs_only = false;
   // The NIC's own first; at most 16 of each family. Without a value they are not known, and not checked.
   std::optional<std::vector<IpPrefix>> addresses;
+  // Those of them that are this NIC's alone: nobody of `network` may learn them, or keep them if it did.
+  std::vector<IpAddress> claimed;
+  Learning learning = Learning::kNone;
+  std::uint32_t network = 0;  // id of the network segment
   // May serve DHCP, be a router and take part in link control, and gets frames to other stations.
   bool trusted = false;
   // Gets frames to other stations without that.
@@ -45,6 +57,7 @@ struct SourceGuard {
 
   static constexpr std::size_t kMaxMacs = 8;
   static constexpr std::size_t kMaxAddresses = 16;  // of each family
+  static constexpr std::size_t kMaxLearned = 8;
 };
 
 // A link, and the direction in which its device sees what the workload sends.
@@ -67,6 +80,7 @@ struct WorkloadHandle {
   std::uint32_t guards_map = 0;
   std::uint32_t answers_map = 0;
   std::uint32_t plains_map = 0;
+  std::uint32_t claims_map = 0;
   std::uint32_t from_program = 0;
   std::uint32_t to_program = 0;
 
@@ -98,10 +112,18 @@ Result<> forget_workload(const std::filesystem::path& run_dir, const std::string
 // Attachment ids of the workloads that the programs of this node know, sorted.
 Result<std::vector<std::string>> known_workloads(const std::filesystem::path& run_dir);
 
+// An address that a workload has by a lease or by use.
+struct LearnedAddress {
+  IpAddress address;
+  std::optional<std::chrono::seconds> left;  // unset: without end
+};
+
 // What the programs counted and learned.
 struct WorkloadStatus {
-  std::vector<std::pair<std::string, std::uint64_t>> dropped;   // by reason, each reason once
-  std::vector<IpAddress> link_locals;                           // that the workload chose
+  std::vector<std::pair<std::string, std::uint64_t>> dropped;  // by reason, each reason once
+  std::vector<IpAddress> link_locals;                          // that the workload chose
+  std::vector<LearnedAddress> learned;
+  std::vector<std::string> learning;  // families whose addresses are not known yet, "ipv4" and "ipv6"
   std::vector<std::pair<std::string, std::uint64_t>> answered;  // by kind; empty when nothing is answered
 };
 // No value when the entry is gone.

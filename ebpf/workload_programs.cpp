@@ -44,6 +44,7 @@ struct Remembered {
   std::uint32_t guards = 0;
   std::uint32_t answers = 0;
   std::uint32_t plains = 0;
+  std::uint32_t claims = 0;
   std::uint64_t loaded = 0;  // ns since boot, as the kernel has it
 };
 
@@ -68,10 +69,13 @@ std::optional<Remembered> read_remembered(const fs::path& file) {
     const auto found = json->find(key);
     return found != json->end() && found->is_number_unsigned() ? found->get<std::uint64_t>() : 0;
   };
-  return Remembered{
-      static_cast<std::uint32_t>(number("from")),   static_cast<std::uint32_t>(number("to")),
-      static_cast<std::uint32_t>(number("guards")), static_cast<std::uint32_t>(number("answers")),
-      static_cast<std::uint32_t>(number("plains")), number("loaded")};
+  return Remembered{static_cast<std::uint32_t>(number("from")),
+                    static_cast<std::uint32_t>(number("to")),
+                    static_cast<std::uint32_t>(number("guards")),
+                    static_cast<std::uint32_t>(number("answers")),
+                    static_cast<std::uint32_t>(number("plains")),
+                    static_cast<std::uint32_t>(number("claims")),
+                    number("loaded")};
 }
 
 std::optional<bpf_prog_info> info_of(const Fd& program, std::span<std::uint32_t> map_ids = {}) {
@@ -91,16 +95,20 @@ std::optional<WorkloadPrograms> find_loaded(const fs::path& file) {
                             Fd(bpf_map_get_fd_by_id(remembered->guards)),
                             Fd(bpf_map_get_fd_by_id(remembered->answers)),
                             Fd(bpf_map_get_fd_by_id(remembered->plains)),
+                            Fd(bpf_map_get_fd_by_id(remembered->claims)),
                             remembered->from,
                             remembered->to,
                             remembered->guards,
                             remembered->answers,
-                            remembered->plains};
-  if (!programs.to || !programs.guards || !programs.answers || !programs.plains) return std::nullopt;
+                            remembered->plains,
+                            remembered->claims};
+  if (!programs.to || !programs.guards || !programs.answers || !programs.plains || !programs.claims)
+    return std::nullopt;
   std::array<std::uint32_t, kMaxMaps> maps{};
   const auto info = info_of(programs.from, maps);
   if (!info || info->name != kFromName || info->load_time != remembered->loaded) return std::nullopt;
-  for (const std::uint32_t map : {remembered->guards, remembered->answers, remembered->plains}) {
+  for (const std::uint32_t map :
+       {remembered->guards, remembered->answers, remembered->plains, remembered->claims}) {
     if (std::ranges::find(maps, map) == maps.end()) return std::nullopt;
   }
   return programs;
@@ -108,9 +116,13 @@ std::optional<WorkloadPrograms> find_loaded(const fs::path& file) {
 
 Result<> remember(const fs::path& file, const WorkloadPrograms& programs) {
   const auto info = info_of(programs.from);
-  const Json json{{"from", programs.from_id},     {"to", programs.to_id},
-                  {"guards", programs.guards_id}, {"answers", programs.answers_id},
-                  {"plains", programs.plains_id}, {"loaded", info ? info->load_time : 0}};
+  const Json json{{"from", programs.from_id},
+                  {"to", programs.to_id},
+                  {"guards", programs.guards_id},
+                  {"answers", programs.answers_id},
+                  {"plains", programs.plains_id},
+                  {"claims", programs.claims_id},
+                  {"loaded", info ? info->load_time : 0}};
   VMLANE_TRY(make_directory(file.parent_path()));
   return write_file_atomically(file, to_text(json) + "\n", {.sync = Sync::kLater});
 }
@@ -136,16 +148,18 @@ Result<WorkloadPrograms> load() {
                             copy_of(bpf_program__fd(skeleton->progs.vmlane_to_workload)),
                             copy_of(bpf_map__fd(skeleton->maps.vmlane_guards)),
                             copy_of(bpf_map__fd(skeleton->maps.vmlane_answers)),
-                            copy_of(bpf_map__fd(skeleton->maps.vmlane_plains))};
+                            copy_of(bpf_map__fd(skeleton->maps.vmlane_plains)),
+                            copy_of(bpf_map__fd(skeleton->maps.vmlane_claims))};
   const auto from = info_of(programs.from);
   const auto to = info_of(programs.to);
-  if (!from || !to || !programs.guards || !programs.answers || !programs.plains)
+  if (!from || !to || !programs.guards || !programs.answers || !programs.plains || !programs.claims)
     return fail(libbpf_error("cannot read back the programs for workloads' links", errno));
   programs.from_id = from->id;
   programs.to_id = to->id;
   programs.guards_id = map_id(programs.guards);
   programs.answers_id = map_id(programs.answers);
   programs.plains_id = map_id(programs.plains);
+  programs.claims_id = map_id(programs.claims);
   return programs;
 }
 

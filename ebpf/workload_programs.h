@@ -18,11 +18,13 @@ struct WorkloadPrograms {
   Fd guards;
   Fd answers;
   Fd plains;
+  Fd claims;
   std::uint32_t from_id = 0;
   std::uint32_t to_id = 0;
   std::uint32_t guards_id = 0;
   std::uint32_t answers_id = 0;
   std::uint32_t plains_id = 0;
+  std::uint32_t claims_id = 0;
 };
 
 // Those that this node already has, else freshly loaded ones; they are kept for its next ADD (keep_alive.h).

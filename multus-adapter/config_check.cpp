@@ -33,13 +33,14 @@ struct LaneKey {
   Type type;
 };
 // Keys that every lane has.
-constexpr std::array<LaneKey, 13> kLaneKeys = {{{"mtu", Type::kInteger},
+constexpr std::array<LaneKey, 14> kLaneKeys = {{{"mtu", Type::kInteger},
                                                 {"mac", Type::kString},
                                                 {"promiscMode", Type::kBoolean},
                                                 {"macspoofchk", Type::kBoolean},
                                                 {"spoofCheck", Type::kBoolean},
                                                 {"trusted", Type::kBoolean},
                                                 {"allowedAddresses", Type::kList},
+                                                {"learnAddresses", Type::kString},
                                                 {"guestAnswers", Type::kBooleanOrObject},
                                                 {"gatewayMode", Type::kString},
                                                 {"queues", Type::kInteger},

@@ -57,6 +57,33 @@ TEST_P(GuestAnswersTest, GuestIsOfferedTheAddressThatIpamGave) {
   EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
 }
 
+// The shortest way through the program is that of plain traffic, which must not go on for ever without one.
+TEST_P(GuestAnswersTest, PlainIpv6TrafficBringsARouterAdvertisementAndStaysPlain) {
+  attach({{"ipam",
+           {{"type", "host-local"},
+            {"dataDir", ipam_dir().string()},
+            {"ranges", {{{{"subnet", "2001:db8::/64"}}}}},
+            {"routes", {{{"dst", "::/0"}}}}}}});
+  const MacAddress gateway = MacAddress::parse(link_of("", "br1")["address"].get<std::string>()).value();
+  const Frame plain =
+      make_udp({mac_, gateway, ip(address_), ip("2001:db8:1::1")}, 1000, 2000, Bytes(32, 'x'));
+  const MacAddress all_nodes{{0x33, 0x33, 0, 0, 0, 1}};
+  const auto advertised = [&](std::chrono::milliseconds patience) {
+    return guest_->receive(
+        [&](const Frame& got) {
+          return destination_of(got) == all_nodes && got.size() > 78 && got[78] == 134;
+        },
+        patience);
+  };
+  EXPECT_TRUE(passes(plain));
+  const auto frame = advertised(kPatience);
+  ASSERT_TRUE(frame.has_value());
+  EXPECT_EQ(answered().at("ra-refresh"), 1U);
+  for (int i = 0; i < 5; i++) EXPECT_TRUE(passes(plain));
+  EXPECT_EQ(answered().at("ra-refresh"), 1U);
+  EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
+}
+
 TEST_P(GuestAnswersTest, QuestionsDoNotLeaveTheGuestsPort) {
   attach();
   EXPECT_FALSE(passes(make_dhcp(mac_, discover())));

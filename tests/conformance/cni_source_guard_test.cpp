@@ -207,6 +207,9 @@ TEST_P(SourceGuardTest, NeighbourDiscoverySpeaksForTheWorkloadAlone) {
           {"duplicate detection", kIpv6, ipv6("::", all, kIcmpv6, nd(135, v6_, nullptr)), true},
           {"duplicate detection of another's", kIpv6,
            ipv6("::", all, kIcmpv6, nd(135, "2001:db8::99", nullptr)), false},
+          {"duplicate detection under another MAC", kIpv6, ipv6("::", all, kIcmpv6, nd(135, v6_, &kForeign)),
+           false},
+          {"advertisement from nowhere", kIpv6, ipv6("::", all, kIcmpv6, nd(136, v6_, &mac_)), false},
           {"advertisement", kIpv6, ipv6(v6_, all, kIcmpv6, nd(136, v6_, &mac_)), true},
           {"advertisement for the gateway", kIpv6, ipv6(v6_, all, kIcmpv6, nd(136, "2001:db8::1", &mac_)),
            false},
@@ -258,10 +261,12 @@ TEST_P(SourceGuardTest, UnicastIsJudgedAsBroadcastIs) {
 TEST_P(SourceGuardTest, LinkControlAndTagsAreNotAGuests) {
   attach();
   const MacAddress bridge_group{{0x01, 0x80, 0xc2, 0, 0, 0}};
+  const MacAddress per_vlan_group{{0x01, 0, 0x0c, 0xcc, 0xcc, 0xcd}};
   const MacAddress lldp_group{{0x01, 0x80, 0xc2, 0, 0, 0x0e}};
   const auto tag = [](std::uint8_t id) { return Bytes{0, id, 0x88, 0xb5} + Bytes(46, 'x'); };
   expect({{"plain", kEtherTypeTest, Bytes(46, 'y'), true},
           {"BPDU", 0x0027, Bytes(46), false, std::nullopt, bridge_group},
+          {"BPDU of a VLAN", 0x010b, Bytes(46), false, std::nullopt, per_vlan_group},
           {"LLDP", 0x88cc, Bytes(46), false, std::nullopt, lldp_group},
           {"pause", 0x8808, Bytes(46), false},
           {"EAPOL", 0x888e, Bytes(46), false},
@@ -302,6 +307,198 @@ TEST_P(SourceGuardTest, WithoutAnAllocatorTheNamedAddressesBind) {
   expect({{"named", kEtherTypeIpv4, ipv4("198.51.100.77", "192.0.2.1", kTcp, Bytes(20)), true},
           {"another", kEtherTypeIpv4, ipv4("198.51.100.78", "192.0.2.1", kTcp, Bytes(20)), false}});
 }
+
+// What is granted to the workload on a network that gives out its addresses by itself.
+class LearningTest : public SourceGuardTest {
+ protected:
+  void attach(const Json& more = Json::object()) {
+    Json keys = {{"ipam", nullptr}, {"isGateway", false}};
+    keys.update(more);
+    SourceGuardTest::attach(keys);
+  }
+  // From a server of the network; a frame that is known to get through follows it.
+  void grant(std::uint16_t type, const Bytes& payload) {
+    const std::string mark = "granted " + std::to_string(count_++);
+    seen_->send(make_frame(mac_, kServer, type, payload));
+    seen_->send(make_test_frame(mac_, kServer, mark));
+    const auto is_mark = [&](const Frame& got) { return carries(got, mark); };
+    ASSERT_TRUE(
+        (guest_ ? guest_->receive(is_mark, kPatience) : wire_->receive(is_mark, kPatience)).has_value());
+  }
+  void grant_ipv4(const std::string& address, std::uint32_t seconds, const MacAddress& client) {
+    Bytes reply = Bytes{2, 1, 6, 0} + Bytes(12) + ip_bytes(address) + Bytes(8) + mac_bytes(client);
+    reply.resize(236);
+    reply = reply + Bytes{0x63, 0x82, 0x53, 0x63, 53, 1, 5, 51, 4} + bytes32(seconds) + Bytes{255};
+    const auto length = static_cast<std::uint8_t>(reply.size() + 8 - 256);
+    grant(kEtherTypeIpv4, ipv4("198.51.100.1", address, kUdp, Bytes{0, 67, 0, 68, 1, length, 0, 0} + reply));
+  }
+  void grant_ipv4(const std::string& address, std::uint32_t seconds = kDay) {
+    grant_ipv4(address, seconds, mac_);
+  }
+  void grant_ipv6(const std::string& address, std::uint32_t seconds = kDay) {
+    const Bytes lease = ip_bytes(address) + bytes32(seconds) + bytes32(seconds);
+    const Bytes ia = Bytes{0, 3, 0, 40, 1, 2, 3, 4} + Bytes(8) + Bytes{0, 5, 0, 24} + lease;
+    const Bytes reply = Bytes{7, 1, 2, 3, 0, 1, 0, 4, 0, 3, 0, 1} + ia;
+    const auto length = static_cast<std::uint8_t>(reply.size() + 8);
+    grant(kIpv6, ipv6("fe80::1", link_local_, kUdp, Bytes{2, 35, 2, 34, 0, length, 0, 0} + reply));
+  }
+  static Bytes bytes32(std::uint32_t number) {
+    return {static_cast<std::uint8_t>(number >> 24), static_cast<std::uint8_t>(number >> 16),
+            static_cast<std::uint8_t>(number >> 8), static_cast<std::uint8_t>(number)};
+  }
+  static Bytes from4(const std::string& source) { return ipv4(source, "203.0.113.1", kTcp, Bytes(20)); }
+  static Bytes from6(const std::string& source) { return ipv6(source, "2001:db8:f::1", kTcp, Bytes(20)); }
+  ebpf::WorkloadStatus status() const {
+    const auto record = RecordStore(node()).read(id_of());
+    const auto handle = ebpf::WorkloadHandle::from_json((**record).handles["workload"]);
+    return ebpf::workload_status(*handle, id_of()).value();
+  }
+  std::vector<std::string> learned() const {
+    std::vector<std::string> addresses;
+    for (const auto& [address, left] : status().learned) addresses.push_back(address.to_string());
+    return addresses;
+  }
+
+  static constexpr MacAddress kServer{{0x02, 0, 0, 0, 0, 0x01}};
+  static constexpr std::uint32_t kDay = 86400;
+  static constexpr std::chrono::seconds kPatience{5};
+};
+
+TEST_P(LearningTest, LeaseOfAServerBinds) {
+  attach();
+  EXPECT_EQ(status().learning, (std::vector<std::string>{"ipv4", "ipv6"}));
+  grant_ipv4("198.51.100.7");
+  EXPECT_EQ(learned(), std::vector<std::string>{"198.51.100.7"});
+  EXPECT_EQ(status().learning, std::vector<std::string>{"ipv6"});
+  const std::string all = "255.255.255.255";
+  expect({{"leased", kEtherTypeIpv4, from4("198.51.100.7"), true},
+          {"leased, again", kEtherTypeIpv4, from4("198.51.100.7"), true},
+          {"ARP of it", kEtherTypeArp, arp(1, mac_, "198.51.100.7"), true},
+          {"probe", kEtherTypeArp, arp(1, mac_, "0.0.0.0", "198.51.100.7"), true},
+          {"ARP reply for the server", kEtherTypeArp, arp(2, mac_, "198.51.100.1"), false},
+          {"a neighbour's", kEtherTypeIpv4, from4("198.51.100.8"), false},
+          {"link-local", kEtherTypeIpv4, from4("169.254.7.7"), false},
+          {"DHCP client", kEtherTypeIpv4, ipv4("0.0.0.0", all, kUdp, udp(68, 67)), true},
+          {"any of the other family", kIpv6, from6("2001:db8::99"), true}});
+  EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
+}
+
+TEST_P(LearningTest, Ipv6LeaseOfAServerBinds) {
+  attach();
+  grant_ipv6("2001:db8::7");
+  EXPECT_EQ(learned(), std::vector<std::string>{"2001:db8::7"});
+  const std::string all = "ff02::1";
+  expect({{"leased", kIpv6, from6("2001:db8::7"), true},
+          {"duplicate detection", kIpv6, ipv6("::", all, kIcmpv6, nd(135, "2001:db8::7", nullptr)), true},
+          {"advertisement", kIpv6, ipv6("2001:db8::7", all, kIcmpv6, nd(136, "2001:db8::7", &mac_)), true},
+          {"link-local of the MAC", kIpv6, ipv6(link_local_, "ff02::1:2", kUdp, udp(546, 547)), true},
+          {"a neighbour's", kIpv6, from6("2001:db8::8"), false},
+          {"duplicate detection of another's", kIpv6,
+           ipv6("::", all, kIcmpv6, nd(135, "2001:db8::8", nullptr)), false},
+          {"advertisement for another", kIpv6,
+           ipv6("2001:db8::7", all, kIcmpv6, nd(136, "2001:db8::1", &mac_)), false},
+          {"any of the other family", kEtherTypeIpv4, from4("198.51.100.99"), true}});
+  EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
+}
+
+// A router that lets its guests choose is no server that names their addresses.
+TEST_P(LearningTest, WhereGuestsMakeTheirAddressesALeaseIsNotAllTheyHave) {
+  attach();
+  grant_ipv6("2001:db8::7");
+  const Bytes prefix = Bytes{3, 4, 64, 0xc0} + Bytes(12) + ip_bytes("2001:db8::");
+  const Bytes advertisement = Bytes{134, 0, 0, 0} + Bytes(12) + prefix;
+  grant(kIpv6, ipv6("fe80::1", "ff02::1", kIcmpv6, advertisement));
+  expect({{"leased", kIpv6, from6("2001:db8::7"), true},
+          {"of its own making", kIpv6, from6("2001:db8::abcd"), true}});
+}
+
+TEST_P(LearningTest, GrantsToOthersAndThoseOfNobodyDoNotBind) {
+  attach();
+  grant_ipv4("198.51.100.7", kDay, kForeign);
+  EXPECT_TRUE(learned().empty());
+  send(make_frame(broadcast_mac(), mac_, kEtherTypeIpv4,
+                  ipv4("198.51.100.9", "255.255.255.255", kUdp, udp(67, 68))));
+  EXPECT_TRUE(learned().empty());
+  expect({{"any", kEtherTypeIpv4, from4("198.51.100.99"), true}});
+}
+
+// By the short way as well, that of unicast.
+TEST_P(LearningTest, LeaseEndsInTime) {
+  attach();
+  const MacAddress node = MacAddress::parse(link_of("", "br1")["address"].get<std::string>()).value();
+  const Frame leased4 = make_frame(node, mac_, kEtherTypeIpv4, from4("198.51.100.7"));
+  const Frame leased6 = make_frame(node, mac_, kIpv6, from6("2001:db8::7"));
+  grant_ipv4("198.51.100.7");
+  grant_ipv6("2001:db8::7");
+  for (int i = 0; i < 2; i++) {
+    EXPECT_TRUE(passes(leased4));
+    EXPECT_TRUE(passes(leased6));
+  }
+  grant_ipv4("198.51.100.7", 2);
+  grant_ipv6("2001:db8::7", 2);
+  EXPECT_TRUE(eventually([&] { return !passes(leased4) && !passes(leased6); }, std::chrono::seconds(30)));
+  EXPECT_TRUE(learned().empty());
+  grant_ipv4("198.51.100.7");
+  EXPECT_TRUE(passes(leased4));
+  EXPECT_FALSE(passes(leased6));
+}
+
+TEST_P(LearningTest, AnotherLeaseEndsTheOneBefore) {
+  attach();
+  for (int i = 1; i <= 12; i++) grant_ipv4("198.51.100." + std::to_string(100 + i));
+  EXPECT_EQ(learned(), std::vector<std::string>{"198.51.100.112"});
+  expect({{"last", kEtherTypeIpv4, from4("198.51.100.112"), true},
+          {"before it", kEtherTypeIpv4, from4("198.51.100.111"), false}});
+}
+
+// Another workload of the network has them from an IPAM plugin.
+TEST_P(LearningTest, AddressesOfAnotherWorkloadAreNotToBeHad) {
+  attach();
+  expect({{"nobody's yet", kEtherTypeIpv4, from4("192.0.2.2"), true}});
+  grant_ipv4("192.0.2.2");
+  expect({{"leased", kEtherTypeIpv4, from4("192.0.2.2"), true}});
+  Json other = config({{"name", "other"}, {"spoofCheck", true}, {"ipam", dual_stack()}});
+  const CniOutcome outcome = add(make_pod("b"), other, "c2");
+  ASSERT_CNI_OK(outcome);
+  const auto address_of = [&](std::size_t i) {
+    const std::string text = (*outcome.document)["ips"][i]["address"];
+    return text.substr(0, text.find('/'));
+  };
+  ASSERT_EQ(address_of(0), "192.0.2.2");
+  const std::string theirs = address_of(1);
+  EXPECT_TRUE(learned().empty());
+  expect(
+      {{"was leased, is another's", kEtherTypeIpv4, from4("192.0.2.2"), false},
+       {"ARP of it", kEtherTypeArp, arp(1, mac_, "192.0.2.2"), false},
+       {"IPv6 of another", kIpv6, from6(theirs), false},
+       {"advertisement for it", kIpv6, ipv6(link_local_, "ff02::1", kIcmpv6, nd(136, theirs, &mac_)), false},
+       {"nobody's", kIpv6, from6("2001:db8::99"), true}});
+  grant_ipv4("192.0.2.2");
+  EXPECT_FALSE(passes(make_frame(broadcast_mac(), mac_, kEtherTypeIpv4, from4("192.0.2.2"))));
+  ASSERT_CNI_OK(del("/run/netns/b", other, "c2"));
+  grant_ipv4("192.0.2.2");
+  expect({{"free again", kEtherTypeIpv4, from4("192.0.2.2"), true}});
+}
+
+TEST_P(LearningTest, FirstUseBindsWhereAskedFor) {
+  attach({{"learnAddresses", "any"}});
+  std::vector<Row> rows = {
+      {"multicast", kEtherTypeIpv4, from4("224.0.0.1"), false},
+      {"duplicate detection", kIpv6, ipv6("::", "ff02::1", kIcmpv6, nd(135, "2001:db8::7", nullptr)), true},
+      {"ARP", kEtherTypeArp, arp(1, mac_, "198.51.100.7"), true}};
+  for (int i = 1; i <= 6; i++)
+    rows.push_back({"IPv4 number " + std::to_string(i), kEtherTypeIpv4,
+                    from4("198.51.100." + std::to_string(100 + i)), true});
+  rows.push_back({"one too many", kEtherTypeIpv4, from4("198.51.100.200"), false});
+  rows.push_back({"one too many, IPv6", kIpv6, from6("2001:db8::8"), false});
+  rows.push_back({"first", kIpv6, from6("2001:db8::7"), true});
+  expect(rows);
+  EXPECT_EQ(learned().size(), ebpf::SourceGuard::kMaxLearned);
+  EXPECT_TRUE(status().learning.empty());
+  EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
+}
+
+VMLANE_FOR_BRIDGE_LANES(LearningTest);
 
 TEST_P(SourceGuardTest, FramesForOthersDoNotGetToTheWorkload) {
   attach();
@@ -365,68 +562,6 @@ TEST_P(SourceGuardTest, WithoutTheListOfProgramsAnotherCopyIsLoadedAndBothGoOn) 
   EXPECT_TRUE(left->empty());
 }
 
-// Pins of an idle node: what spares its next ADD the loading of the programs.
-class IdleNodeTest : public SourceGuardTest {
- protected:
-  std::uint32_t program() const {
-    const auto record = RecordStore(node()).read(id_of());
-    return (**record).handles["workload"]["from_program"].get<std::uint32_t>();
-  }
-  void detach() {
-    guest_.reset();
-    wire_.reset();
-    ASSERT_CNI_OK(del("/run/netns/a", conf_));
-  }
-  // Names in bpfDir.
-  std::size_t pins() const {
-    std::error_code error;
-    return static_cast<std::size_t>(std::ranges::distance(
-        std::filesystem::directory_iterator(node().bpf_dir, error), std::filesystem::directory_iterator()));
-  }
-};
-
-TEST_P(IdleNodeTest, ProgramsStayLoadedForTheNextAdd) {
-  attach();
-  const std::uint32_t first = program();
-  detach();
-  attach();
-  EXPECT_EQ(program(), first);
-  expect({{"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign}});
-}
-
-TEST_P(IdleNodeTest, PinsOfAnotherBuildAndOfAnAddCutShortAreReplaced) {
-  attach();
-  EXPECT_EQ(pins(), 2U);
-  for (const auto& pin : std::filesystem::directory_iterator(node().bpf_dir)) {
-    EXPECT_EQ(std::filesystem::status(pin).permissions() & std::filesystem::perms(077),
-              std::filesystem::perms::none);
-    std::filesystem::remove(pin);
-    break;
-  }
-  std::filesystem::create_directory(node().bpf_dir / "workload_1");
-  ASSERT_CNI_OK(add(make_pod("b"), conf_, "c2"));
-  EXPECT_EQ(pins(), 2U);
-  EXPECT_FALSE(std::filesystem::exists(node().bpf_dir / "workload_1"));
-}
-
-TEST_P(IdleNodeTest, NothingDependsOnPins) {
-  attach();
-  std::filesystem::remove_all(node().bpf_dir);
-  expect({{"own", kEtherTypeTest, Bytes(46, 'y'), true},
-          {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign}});
-  EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
-}
-
-TEST_P(IdleNodeTest, WithoutBpffsNothingIsPinnedAndAddSucceeds) {
-  configure_node({{"bpfDir", (directory() / "bpf").string()}});
-  attach();
-  detach();
-  attach();
-  expect({{"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign}});
-  EXPECT_FALSE(std::filesystem::exists(node().bpf_dir));
-}
-
-VMLANE_FOR_BRIDGE_LANES(IdleNodeTest);
 VMLANE_FOR_BRIDGE_LANES(SourceGuardTest);
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "tests/support/answer_examples.h"
 #include "tests/support/host.h"
 #include "tests/support/offload.h"
+#include "tests/support/traffic.h"
 
 namespace vmlane::test {
 namespace {
@@ -119,6 +120,12 @@ TEST_F(AnswersKernelTest, RepliesAreTheNativeOnesByteForByte) {
   }
   const auto kernels = probe_->get();
   EXPECT_TRUE(std::ranges::equal(kernels->counters, native_->counters));
+}
+
+TEST_F(AnswersKernelTest, ShortenedRepliesAreTheNativeOnesByteForByte) {
+  native_ = value_of(answers::build_answers(talkative_plan()));
+  probe_->set(*native_);
+  for (const auto& [name, question] : example_questions(*native_)) expect_same(name, question);
 }
 
 // host: v0 with the program ==== pod a: eth0 of the guest.
@@ -291,6 +298,41 @@ TEST_F(AnswersClientTest, PassingFrameBringsARefreshAndGoesItsWay) {
   guest.send(make_arp_request(kAskingGuest, "192.0.2.10", "192.0.2.1"));
   ASSERT_TRUE(eventually([&] { return probe_->count(VMLANE_COUNT_ARP) == 2; }));
   EXPECT_EQ(probe_->count(VMLANE_COUNT_RA_REFRESH), 1U);
+}
+
+// Of any protocol over IPv6, with its checksum left to the device: the RA stays right all the same.
+TEST_F(AnswersClientTest, PassingTcpAndUdpBringARefreshThatTheKernelTakes) {
+  // It asks for no router, which would bring an RA as well.
+  ASSERT_TRUE(pod_->run({"sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=2",
+                         "net.ipv6.conf.eth0.router_solicitations=0"})
+                  .ok());
+  start(example_plan());
+  must({"ip", "addr", "add", "2001:db8::1/64", "dev", "v0", "nodad"});
+  ASSERT_TRUE(pod_->run({"ip", "addr", "add", "2001:db8::10/64", "dev", "eth0", "nodad"}).ok());
+  const auto mac_of = [](const std::string& netns, const char* link) {
+    return link_of(netns, link)["address"].get<std::string>();
+  };
+  // Neither end asks for the other: ICMPv6 and ARP would bring a refresh as well.
+  must({"ip", "neigh", "replace", "2001:db8::10", "lladdr", mac_of(pod_->path(), "eth0"), "dev", "v0", "nud",
+        "permanent"});
+  ASSERT_TRUE(pod_->run({"ip", "neigh", "replace", "2001:db8::1", "lladdr", mac_of("", "v0"), "dev", "eth0",
+                         "nud", "permanent"})
+                  .ok());
+  ASSERT_TRUE(eventually([&] { return has_settled_link_local(); }, kClientTime));
+  const auto has_route = [&] {
+    return !pod_->run({"ip", "-6", "route", "show", "default", "dev", "eth0"}).out.empty();
+  };
+  const auto refreshed_by = [&](const std::function<void()>& talk) {
+    const auto due = probe_->get();
+    due->last_ra = 1;
+    probe_->set(*due);
+    const std::uint64_t before = due->counters[VMLANE_COUNT_RA_REFRESH];
+    pod_->run({"ip", "-6", "route", "flush", "exact", "default", "dev", "eth0"});
+    talk();
+    return eventually([&] { return probe_->count(VMLANE_COUNT_RA_REFRESH) > before && has_route(); });
+  };
+  EXPECT_TRUE(refreshed_by([&] { udp_exchange(pod_->path(), "", "2001:db8::1", "hello"); }));
+  EXPECT_TRUE(refreshed_by([&] { tcp_transfer(pod_->path(), "", "2001:db8::1", 100000); }));
 }
 
 // A request as a guest's driver hands it over whose NIC computes checksums: with that of the pseudo header in

@@ -37,6 +37,14 @@ inline answers::AnswerPlan example_plan() {
   return plan;
 }
 
+// Its DHCP replies are longer than a client must take without saying so.
+inline answers::AnswerPlan talkative_plan() {
+  answers::AnswerPlan plan = example_plan();
+  plan.ipv4->routes.assign(30, {value_of(IpPrefix::parse("203.0.113.128/25")), ip("192.0.2.1")});
+  for (std::uint8_t code = 224; code < 240; code++) plan.ipv4->options[code] = Bytes(7, code);
+  return plan;
+}
+
 inline Bytes server_duid_of(const vmlane_answers& answers) {
   return {answers.server_duid, answers.server_duid + VMLANE_DUID_BYTES};
 }
@@ -59,6 +67,9 @@ inline std::vector<std::pair<std::string, Frame>> example_questions(const vmlane
   dhcp("discover, long identifier", {.client_id = long_id});
   dhcp("discover, long request", {.client_id = long_id, .more = Bytes(1000, 0)});
   dhcp("discover, more", {.more = joined_bytes({{60, 255}, Bytes(255, 'x'), {77, 255}, Bytes(255, 'y')})});
+  dhcp("discover, room", {.more = {57, 2, 0x05, 0xdc}});
+  dhcp("discover, little room", {.client_id = Bytes(40, 3), .more = {57, 2, 0x02, 0x58}});
+  dhcp("discover, absurd room", {.more = {57, 2, 0, 9}});
   dhcp("request, selecting", {.type = 3, .requested = "192.0.2.10", .server = "192.0.2.1"});
   dhcp("request, other server", {.type = 3, .requested = "192.0.2.10", .server = "192.0.2.2"});
   dhcp("request, wrong address", {.type = 3, .requested = "192.0.2.77", .client_id = {0, 1, 2}});
@@ -97,6 +108,16 @@ inline std::vector<std::pair<std::string, Frame>> example_questions(const vmlane
   dhcp6("information, nameless", {.type = 11, .client_duid = {}, .iaid = std::nullopt});
   dhcp6("relayed", {.type = 12});
   dhcp6("two addresses", {.more = option6(3, Bytes(12, 9))});
+  dhcp6("prefix", {.iaid = std::nullopt, .more = option6(25, Bytes(12, 8))});
+  dhcp6("prefix, rapid", {.iaid = std::nullopt, .rapid_commit = true, .more = option6(25, Bytes(12, 8))});
+  dhcp6("address and prefix", {.more = option6(25, Bytes(12, 8))});
+  dhcp6("address, prefix, rapid", {.rapid_commit = true, .more = option6(25, Bytes(12, 8))});
+  dhcp6("temporary address", {.iaid = std::nullopt, .more = option6(4, Bytes(4, 7))});
+  dhcp6(
+      "more than there is",
+      {.more = joined_bytes({option6(4, Bytes(4, 7)), option6(25, Bytes(12, 8)), option6(3, Bytes(12, 6))})});
+  dhcp6("renewed prefix", {.type = 5, .server_duid = duid, .more = option6(25, Bytes(12, 8))});
+  dhcp6("short prefix", {.more = option6(25, Bytes(11, 8))});
   dhcp6("cut option", {.more = {0, 3, 0, 12, 1}});
   dhcp6("unicast", {.destination = "2001:db8::1"});
   dhcp6("unspecified source", {.source = "::"});

@@ -23,6 +23,8 @@ Bytes dns_text(std::string_view value) {  // "\4blue\7example\0" with the last z
   return out;
 }
 
+const Bytes kRoomForAll{57, 2, 0x05, 0xdc};
+
 class AnswersTest : public ::testing::Test {
  protected:
   void build() { answers_ = value_of(answers::build_answers(plan_)); }
@@ -220,7 +222,7 @@ TEST_F(AnswersTest, BootFileNextServerAndOptionsByNumber) {
   plan_.ipv4->next_server = ip("198.51.100.7");
   plan_.ipv4->filename = "boot/x.efi";
   plan_.ipv4->options = {{42, {198, 51, 100, 1}}, {43, Bytes(255, 9)}};
-  const DhcpReply reply = dhcp({});
+  const DhcpReply reply = dhcp({.more = kRoomForAll});
   EXPECT_EQ(reply.next_server, "198.51.100.7");
   EXPECT_EQ(reply.filename, "boot/x.efi");
   EXPECT_EQ(reply.options.at(42), (Bytes{198, 51, 100, 1}));
@@ -264,7 +266,27 @@ TEST_F(AnswersTest, WhatDoesNotFitIsRefusedByName) {
 
 TEST_F(AnswersTest, ManyRoutesGoOnInASecondOption) {
   plan_.ipv4->routes.assign(40, {value_of(IpPrefix::parse("203.0.113.128/25")), ip("192.0.2.1")});
-  EXPECT_EQ(dhcp({}).options.at(121).size(), 40U * 9 + 5);
+  EXPECT_EQ(dhcp({.more = kRoomForAll}).options.at(121).size(), 40U * 9 + 5);
+}
+
+TEST_F(AnswersTest, ReplyIsNoLongerThanTheClientTakes) {
+  plan_ = talkative_plan();
+  constexpr std::size_t kEthernet = 14;
+  const Bytes longest_id(255, 0x5a);
+  for (const DhcpQuestion& question :
+       {DhcpQuestion{}, DhcpQuestion{.more = {57, 2, 0x02, 0x58}}, DhcpQuestion{.more = {57, 2, 0, 9}},
+        DhcpQuestion{.client_id = longest_id}, DhcpQuestion{.type = 8, .client = "192.0.2.10"}}) {
+    const DhcpReply reply = dhcp(question);
+    EXPECT_LE(frame_.size(), kEthernet + 576);
+    EXPECT_TRUE(reply.ended);
+    for (const int needed : {1, 3, 54}) EXPECT_TRUE(reply.options.contains(needed)) << needed;
+    EXPECT_FALSE(reply.options.contains(239));
+    EXPECT_EQ(reply.options.contains(61), !question.client_id.empty());
+  }
+  EXPECT_EQ(dhcp({}).options.at(121).size(), 30U * 9 + 5) << "an option is there whole or not at all";
+  const DhcpReply all = dhcp({.client_id = longest_id, .more = kRoomForAll});
+  EXPECT_TRUE(all.options.contains(239));
+  EXPECT_EQ(all.options.at(61), longest_id);
 }
 
 TEST_F(AnswersTest, SolicitBringsAnAdvertiseWithTheAddress) {
@@ -308,6 +330,50 @@ TEST_F(AnswersTest, RequestRenewAndRebindKeepTheAddress) {
               (Bytes{0x11, 0x22, 0x33, 0x44}));
     EXPECT_FALSE(reply.options.contains(14));
   }
+}
+
+TEST_F(AnswersTest, OfWhatElseIsAskedForThereIsNone) {
+  const Bytes iaid{9, 8, 7, 6};
+  const Bytes wanted_prefix = option6(25, joined_bytes({iaid, Bytes(8)}));
+  const auto none = [&](const Bytes& times, std::uint8_t status) {
+    return joined_bytes({iaid, times, option6(13, {0, status})});
+  };
+  Dhcp6Reply reply = dhcp6({.iaid = std::nullopt, .more = wanted_prefix});
+  EXPECT_EQ(reply.type, 2);
+  EXPECT_FALSE(reply.options.contains(3));
+  EXPECT_EQ(reply.options.at(25), none(Bytes(8), 6)) << "NoPrefixAvail";
+  EXPECT_EQ(reply.options.at(23), bytes_of(ip("2001:db8::53")));
+  reply = dhcp6({.iaid = std::nullopt, .rapid_commit = true, .more = wanted_prefix});
+  EXPECT_EQ(reply.type, 2) << "nothing is committed";
+  EXPECT_FALSE(reply.options.contains(14));
+  reply = dhcp6({.rapid_commit = true, .more = wanted_prefix});
+  EXPECT_EQ(reply.type, 7);
+  EXPECT_TRUE(reply.options.contains(3) && reply.options.contains(14));
+  EXPECT_EQ(reply.options.at(25), none(Bytes(8), 6));
+  reply = dhcp6({.type = 5, .server_duid = server_duid(), .more = wanted_prefix});
+  EXPECT_EQ(reply.options.at(25), none(Bytes(8), 3)) << "NoBinding";
+  reply = dhcp6({.more = joined_bytes({option6(4, iaid), wanted_prefix})});
+  EXPECT_EQ(reply.options.at(4), none({}, 2)) << "NoAddrsAvail";
+  EXPECT_EQ(reply.options.at(25), none(Bytes(8), 6));
+  EXPECT_EQ(reply.options.at(7), Bytes{255});
+}
+
+TEST_F(AnswersTest, EachIpv6AddressIsInTheLease) {
+  plan_.ipv6->further_addresses = {value_of(IpPrefix::parse("2001:db8::11/64")),
+                                   value_of(IpPrefix::parse("2001:db8:1::10/64"))};
+  const Bytes forever{255, 255, 255, 255};
+  const auto given = [&](const char* address) {
+    return option6(5, joined_bytes({bytes_of(ip(address)), forever, forever}));
+  };
+  const Bytes lease = dhcp6({}).options.at(3);
+  EXPECT_EQ(Bytes(lease.begin() + 12, lease.end()),
+            joined_bytes({given("2001:db8::10"), given("2001:db8::11"), given("2001:db8:1::10")}));
+  EXPECT_EQ(dhcp6({.type = 4, .address = "2001:db8:1::10"}).options.at(13), (Bytes{0, 0}));
+  EXPECT_EQ(dhcp6({.type = 4, .address = "2001:db8:1::11"}).options.at(13), (Bytes{0, 4}));
+  const Bytes advertised = reply_to(make_router_solicitation(kAskingGuest, "fe80::ff:fe00:a")).payload;
+  EXPECT_EQ(read_nd_options(advertised, 16).count(3), 2U) << "each prefix once";
+  plan_.ipv6->further_addresses.resize(4, plan_.ipv6->address);
+  expect_refused("5 IPv6 addresses");
 }
 
 TEST_F(AnswersTest, ConfirmReleaseAndDeclineGetAStatus) {

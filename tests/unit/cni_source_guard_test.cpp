@@ -9,10 +9,10 @@ namespace {
 
 constexpr MacAddress kMac{{0x02, 0, 0, 0, 0, 0x0a}};
 
-Result<SourceGuardConfig> parsed(const std::string& text, bool on_by_default = true) {
+Result<SourceGuardConfig> parsed(const std::string& text, bool on_by_default = true, bool has_ipam = false) {
   const Json json = parse_json(text, "test").value();
   ObjectReader reader(json, "", Code::kInvalidConfig);
-  return parse_source_guard(reader, on_by_default);
+  return parse_source_guard(reader, on_by_default, has_ipam);
 }
 
 ResultIp ip(const std::string& text) {
@@ -56,16 +56,49 @@ TEST(SourceGuardKeys, WithoutAnAllocatorAddressesAreThoseNamedOrUnknown) {
   EXPECT_EQ(named->addresses->front().to_string(), "192.0.2.9/32");
 }
 
+TEST(SourceGuardKeys, AddressesAreLearnedWhereNoneIsKnown) {
+  using ebpf::Learning;
+  const auto how = [](const std::string& text, const std::vector<ResultIp>& ips) {
+    return source_guard(*parsed(text), kMac, ips)->learning;
+  };
+  EXPECT_EQ(how("{}", {}), Learning::kLeases);
+  EXPECT_EQ(how("{}", {ip("192.0.2.5/24")}), Learning::kNone);
+  EXPECT_EQ(how(R"({"allowedAddresses":["192.0.2.9"]})", {}), Learning::kNone);
+  EXPECT_EQ(how(R"({"allowedAddresses":["192.0.2.9"],"learnAddresses":"dhcp"})", {}), Learning::kLeases);
+  EXPECT_EQ(how(R"({"learnAddresses":"any"})", {}), Learning::kFirst);
+  EXPECT_EQ(how(R"({"learnAddresses":"none"})", {}), Learning::kNone);
+}
+
+TEST(SourceGuardKeys, OwnAddressesAreClaimedAndAllowedOnesAreShared) {
+  const auto rules = source_guard(*parsed(R"({"allowedAddresses":["192.0.2.9"]})"), kMac,
+                                  {ip("192.0.2.5/24"), ip("2001:db8::5/64")});
+  EXPECT_EQ(rules->claimed, (std::vector<IpAddress>{IpAddress::parse("192.0.2.5").value(),
+                                                    IpAddress::parse("2001:db8::5").value()}));
+}
+
+TEST(SourceGuardKeys, LearningNeedsACheckAndNoIpam) {
+  for (const auto& refused :
+       {parsed(R"({"learnAddresses":"any"})", true, true), parsed(R"({"learnAddresses":"dhcp"})", false)}) {
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_NE(refused.error().text().find("learnAddresses"), std::string::npos);
+  }
+  EXPECT_TRUE(parsed(R"({"learnAddresses":"none"})", true, true).has_value());
+}
+
 TEST(SourceGuardKeys, RulesOutliveTheRecord) {
   auto rules = source_guard(*parsed(R"({"trusted":true,"allowedAddresses":["2001:db8::/64"]})"), kMac,
                             {ip("192.0.2.5/24")});
   ASSERT_TRUE(rules.has_value());
   rules->tags = true;
   rules->gateway_link_local = kMac.link_local();
+  rules->learning = ebpf::Learning::kFirst;
+  rules->network = 7;
   const auto again = source_guard_from_json(source_guard_to_json(*rules));
   ASSERT_TRUE(again.has_value()) << again.error().text();
   EXPECT_EQ(source_guard_to_json(*again), source_guard_to_json(*rules));
   EXPECT_EQ(again->macs, rules->macs);
+  EXPECT_EQ(again->learning, rules->learning);
+  EXPECT_EQ(again->network, rules->network);
   EXPECT_EQ(again->addresses, rules->addresses);
 }
 
@@ -75,6 +108,7 @@ TEST(SourceGuardKeys, BadValuesAreNamed) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {R"({"spoofCheck":"yes"})", "spoofCheck"},
       {R"({"macspoofchk":1})", "macspoofchk"},
+      {R"({"learnAddresses":"arp"})", "learnAddresses"},
       {R"({"trusted":"no"})", "trusted"},
       {R"({"allowedAddresses":"192.0.2.1"})", "allowedAddresses"},
       {R"({"allowedAddresses":["192.0.2.1",7]})", "allowedAddresses[1]"},
