@@ -19,6 +19,8 @@ class Compilation {
 
   Compiled run() {
     block_.reserve(sizeof(vmlane_policy_header), VMLANE_POLICY_LINE);
+    broken_ = block_.reserve(sizeof(vmlane_policy_profile), VMLANE_POLICY_LINE);
+    block_.at<vmlane_policy_profile>(broken_).flags = VMLANE_POLICY_PROFILE_BROKEN;
     find_policies();
     compiled_.networks = groups_.networks();
     compiled_.problems = groups_.problems();
@@ -56,16 +58,17 @@ class Compilation {
       endpoint.network = groups_.networks().at(interface.network);
       const auto ns = objects_.namespaces.find(pod.ns);
       const bool broken = pod.broken || (ns != objects_.namespaces.end() && ns->second.broken);
-      endpoint.flags = broken ? std::uint32_t{VMLANE_POLICY_ENDPOINT_BROKEN} : 0;
+      vmlane_policy_facts& facts = endpoint.facts[0];
       const auto node = groups_.node_numbers().find(pod.node);
-      endpoint.node = node == groups_.node_numbers().end() ? 0 : node->second;
-      endpoint.group = groups_.group_of_pod(number);
+      facts.node = node == groups_.node_numbers().end() ? 0 : node->second;
+      facts.group = groups_.group_of_pod(number);
       std::vector<NumberedPolicy> policies;
       for (const NumberedPolicy& policy : of_pod_[number]) {
         if (policy.policy->networks.contains(interface.network)) policies.push_back(policy);
       }
       for (const Direction direction : {Direction::kEgress, Direction::kIngress})
-        endpoint.profile[static_cast<std::size_t>(direction)] = profile(direction, policies, pod);
+        facts.profile[static_cast<std::size_t>(direction)] =
+            broken ? broken_ : profile(direction, policies, pod);
       endpoints.push_back(endpoint);
     }
   }
@@ -127,7 +130,7 @@ class Compilation {
         const std::uint32_t hash = vmlane_policy_hash(slot.network, slot.v6, slot.address);
         for (std::uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES; probe++) {
           vmlane_policy_slot& place = table[(hash + probe) & (size - 1)];
-          if (place.used != 0) continue;
+          if (place.state != VMLANE_POLICY_SLOT_FREE) continue;
           place = slot;
           return true;
         }
@@ -148,6 +151,7 @@ class Compilation {
   PodIndex index_;
   PeerGroups groups_;
   BlockWriter block_;
+  std::uint32_t broken_ = 0;
   Compiled compiled_;
   std::vector<std::vector<NumberedPolicy>> of_pod_;
   std::map<Key, std::uint32_t> profiles_;
@@ -204,7 +208,7 @@ class Lookup {
     const auto endpoint = compiled_.endpoints.find({pod.id(), probe_.network});
     if (endpoint == compiled_.endpoints.end()) return found;
     found.endpoint = endpoint->second;
-    if (addresses.empty()) found.peer.group = endpoint_at(endpoint->second).group;
+    if (addresses.empty()) found.peer.group = vmlane_policy_facts_of(&tables_, endpoint->second)->group;
     return found;
   }
 
@@ -227,16 +231,9 @@ class Lookup {
     return std::nullopt;
   }
 
-  const vmlane_policy_endpoint& endpoint_at(std::uint32_t number) const {
-    const auto* header = vmlane_policy_header_of(&tables_);
-    return *static_cast<const vmlane_policy_endpoint*>(
-        vmlane_policy_at(&tables_, header->endpoints + number * sizeof(vmlane_policy_endpoint),
-                         sizeof(vmlane_policy_endpoint)));
-  }
-
   Judgement judge(Direction direction, const Found& self, const Found& other) const {
     if (!self.endpoint) return {};
-    const std::uint32_t node = endpoint_at(*self.endpoint).node;
+    const std::uint32_t node = vmlane_policy_facts_of(&tables_, *self.endpoint)->node;
     const vmlane_policy_question question{.endpoint = *self.endpoint,
                                           .group = other.peer.group,
                                           .own_node = node != 0 && node == other.peer.node ? 1U : 0U,

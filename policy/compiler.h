@@ -10,17 +10,13 @@
 #include "core/error.h"
 #include "policy/objects.h"
 #include "policy/probe.h"
+#include "policy/store.h"
 #include "policy/verdict.h"
 
 namespace vmlane::policy {
 
 // The tables of a set of objects, and the names behind their numbers.
 struct Compiled {
-  struct PolicyName {
-    std::string kind;
-    std::string id;
-  };
-
   std::vector<std::uint64_t> words;  // the block that verdict.h describes
   std::map<std::pair<std::string, std::string>, std::uint32_t> endpoints;  // (pod id, network)
   std::map<std::string, std::uint32_t> networks;

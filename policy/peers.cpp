@@ -241,13 +241,12 @@ void PeerGroups::add_slot(const AddressKey& key, const Terms& terms, std::uint32
   const Terms& block = *groups_[group_at(key.address)];
   all.insert(all.end(), block.begin(), block.end());
   vmlane_policy_slot slot{};
-  slot.used = 1;
+  slot.state = VMLANE_POLICY_SLOT_USED;
   slot.network = key.network;
   slot.v6 = key.address.v6 ? 1 : 0;
   const auto words = address_words(key.address);
   std::ranges::copy(words, slot.address);
-  slot.group = intern(std::move(all));
-  slot.node = node;
+  slot.peer = std::uint64_t{node} << 32 | intern(std::move(all));
   slots_.push_back(slot);
 }
 

@@ -36,6 +36,11 @@ struct Bit {
   bool any_port = false;
 };
 
+struct GroupClass {
+  GroupId group = 0;
+  std::uint32_t row = 0;
+};
+
 // Rows without repetition.
 class Classes {
  public:
@@ -173,9 +178,9 @@ class ProfileBuilder {
     for (auto& [group, row] : rows) {
       for (std::uint32_t word = 0; word < words_; word++) row[word] |= any[word];
       const std::uint32_t number = peer_classes_.of(row);
-      if (number != 0) group_classes_.push_back({group + 1, number});
+      if (number != 0) group_classes_.push_back({group, number});
     }
-    std::ranges::sort(group_classes_, {}, &vmlane_policy_group_class::group);
+    std::ranges::sort(group_classes_, {}, &GroupClass::group);
   }
 
   void build_port_rows() {
@@ -271,8 +276,7 @@ class ProfileBuilder {
     if (table.size() * sizeof(vmlane_policy_group_class) >= groups_.count() * sizeof(std::uint16_t)) {
       profile.groups = block.reserve(groups_.count() * sizeof(std::uint16_t), VMLANE_POLICY_LINE);
       auto* classes = &block.at<std::uint16_t>(profile.groups);
-      for (const auto& entry : group_classes_)
-        classes[entry.group - 1] = static_cast<std::uint16_t>(entry.row);
+      for (const auto& [group, row] : group_classes_) classes[group] = static_cast<std::uint16_t>(row);
       return;
     }
     profile.group_mask = static_cast<std::uint32_t>(table.size() - 1);
@@ -284,12 +288,12 @@ class ProfileBuilder {
   std::vector<vmlane_policy_group_class> hash_groups(std::size_t size) const {
     for (;; size *= 2) {
       std::vector<vmlane_policy_group_class> table(size);
-      const bool all = std::ranges::all_of(group_classes_, [&](const vmlane_policy_group_class& entry) {
-        const std::uint32_t hash = vmlane_policy_group_hash(entry.group - 1);
+      const bool all = std::ranges::all_of(group_classes_, [&](const GroupClass& entry) {
+        const std::uint32_t hash = vmlane_policy_group_hash(entry.group);
         for (std::uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES; probe++) {
           vmlane_policy_group_class& place = table[(hash + probe) & (size - 1)];
-          if (place.group != 0) continue;
-          place = entry;
+          if (place.both != 0) continue;
+          place.both = std::uint64_t{entry.row} << 32 | (entry.group + 1);
           return true;
         }
         return false;
@@ -328,7 +332,7 @@ class ProfileBuilder {
   std::uint32_t words_ = 0;
   Classes peer_classes_;
   Classes port_classes_;
-  std::vector<vmlane_policy_group_class> group_classes_;  // but for class 0
+  std::vector<GroupClass> group_classes_;  // but for class 0
   std::array<std::vector<std::uint16_t>, kPortProtocols.size()> port_class_;
   std::uint32_t any_port_ = 0;
   const Policy* too_large_ = nullptr;

@@ -13,6 +13,11 @@
  * map with elements of one line can hold the block. A reader refuses another major version; a minor version
  * only adds what older readers may ignore.
  *
+ * Readers run while the block changes (contracts 3.6 and 3.7; store.h has the writer's side). What a reader
+ * may meet changing is one aligned number that it loads at once: the state and the peer of a slot, an entry
+ * of a node, the class of a group, which facts of an endpoint are active. Everything else stays as it is for
+ * as long as anything leads to it.
+ *
  * An address leads to a peer group: the set of peers that no rule of the whole block tells apart. Exact
  * addresses are in a hash of slots, all others in a trie of 4 bits a step, one for each family. An endpoint
  * (a pod on a network) has a profile for each direction. The profile gives each group a class of peers and
@@ -37,6 +42,13 @@ typedef __UINT64_TYPE__ uint64_t;
 #define VMLANE_POLICY_CAST(type, value) (static_cast<type>(value))
 #else
 #define VMLANE_POLICY_CAST(type, value) ((type)(value))
+#endif
+
+/* A number that may change meanwhile. What it leads to was written before it. */
+#ifdef __bpf__
+#define VMLANE_POLICY_LOAD(at) (*(const volatile __typeof__(*(at))*)(at))
+#else
+#define VMLANE_POLICY_LOAD(at) __atomic_load_n(at, __ATOMIC_ACQUIRE)
 #endif
 
 enum {
@@ -86,28 +98,36 @@ struct vmlane_policy_header { /* at offset 0 */
 };
 
 struct vmlane_policy_slot { /* one line; linear probing */
-  uint32_t used;
+  uint32_t state;           /* VMLANE_POLICY_SLOT_* */
   uint32_t network;
   uint32_t v6;
   uint32_t address[4]; /* the first 4 bytes in [0], most significant first; IPv4 has only these */
-  uint32_t group;
-  uint32_t node; /* whose address it is, 0 for none */
-  uint32_t reserved[7];
+  uint32_t reserved;
+  uint64_t peer; /* group; in the upper half the node whose address it is, 0 for none */
+  uint64_t more_reserved[3];
+};
+enum {
+  VMLANE_POLICY_SLOT_FREE = 0, /* and no address is further on */
+  VMLANE_POLICY_SLOT_USED = 1,
+  VMLANE_POLICY_SLOT_PASSED = 2 /* nobody's; go on */
 };
 
 struct vmlane_policy_node { /* an entry with bit 31 is a group, else the number of a node */
   uint32_t entry[16];
 };
 
-struct vmlane_policy_endpoint {
-  uint32_t network;
-  uint32_t flags;      /* VMLANE_POLICY_ENDPOINT_* */
-  uint32_t node;       /* on which it runs, 0 when that is not known */
+struct vmlane_policy_facts {
+  uint32_t node;       /* on which the endpoint runs, 0 when that is not known */
   uint32_t group;      /* its own, while it has no address */
   uint32_t profile[2]; /* by direction; 0 when nothing is said about it */
-  uint32_t reserved[2];
 };
-enum { VMLANE_POLICY_ENDPOINT_BROKEN = 1 };
+
+struct vmlane_policy_endpoint { /* one line */
+  uint32_t network;
+  uint32_t active; /* which of the facts hold; the others may be changing */
+  struct vmlane_policy_facts facts[2];
+  uint32_t reserved[6];
+};
 
 struct vmlane_policy_profile {
   uint32_t flags; /* VMLANE_POLICY_PROFILE_* */
@@ -125,7 +145,11 @@ struct vmlane_policy_profile {
   uint32_t group_count; /* later groups, and those that the hash has not, are of class 0 */
   uint32_t group_mask;  /* 0, or entries of the hash, a power of two, minus one */
 };
-enum { VMLANE_POLICY_PROFILE_ISOLATED = 1, VMLANE_POLICY_PROFILE_TOO_LARGE = 2 };
+enum {
+  VMLANE_POLICY_PROFILE_ISOLATED = 1,
+  VMLANE_POLICY_PROFILE_TOO_LARGE = 2,
+  VMLANE_POLICY_PROFILE_BROKEN = 4 /* of endpoints that are not there, or whose objects cannot be read */
+};
 
 struct vmlane_policy_rule {
   uint32_t policy;
@@ -136,8 +160,7 @@ struct vmlane_policy_rule {
 
 /* An entry of a profile's hash of groups, with linear probing. */
 struct vmlane_policy_group_class {
-  uint32_t group; /* plus one; 0 for a free entry */
-  uint32_t row;
+  uint64_t both; /* group plus one, 0 for a free entry; in the upper half its class */
 };
 
 struct vmlane_policy_tables {
@@ -177,7 +200,7 @@ static inline const void* vmlane_policy_at(const struct vmlane_policy_tables* ta
 static inline uint32_t vmlane_policy_u16(const struct vmlane_policy_tables* tables, uint32_t offset,
                                          uint32_t missing) {
   const void* at = vmlane_policy_at(tables, offset, sizeof(uint16_t));
-  return at ? *VMLANE_POLICY_CAST(const uint16_t*, at) : missing;
+  return at ? VMLANE_POLICY_LOAD(VMLANE_POLICY_CAST(const uint16_t*, at)) : missing;
 }
 
 static inline uint64_t vmlane_policy_u64(const struct vmlane_policy_tables* tables, uint32_t offset) {
@@ -281,7 +304,7 @@ static inline uint32_t vmlane_policy_block(const struct vmlane_policy_tables* ta
         const struct vmlane_policy_node*, vmlane_policy_at(tables, header->trie + entry * VMLANE_POLICY_LINE,
                                                            sizeof(struct vmlane_policy_node)));
     if (!node) return 0;
-    entry = node->entry[nibble];
+    entry = VMLANE_POLICY_LOAD(&node->entry[nibble]);
   }
   return entry & leaf ? entry & ~leaf : 0;
 }
@@ -299,13 +322,18 @@ static inline struct vmlane_policy_peer vmlane_policy_find_peer(const struct vml
     const struct vmlane_policy_slot* slot = VMLANE_POLICY_CAST(
         const struct vmlane_policy_slot*, vmlane_policy_at(tables, header->slots + index * VMLANE_POLICY_LINE,
                                                            sizeof(struct vmlane_policy_slot)));
-    if (!slot || !slot->used) break;
-    if (slot->network != network || slot->v6 != v6 || slot->address[0] != address[0]) continue;
+    if (!slot) break;
+    const uint32_t state = VMLANE_POLICY_LOAD(&slot->state);
+    if (state == VMLANE_POLICY_SLOT_FREE) break;
+    if (state != VMLANE_POLICY_SLOT_USED || slot->network != network || slot->v6 != v6 ||
+        slot->address[0] != address[0])
+      continue;
     if (v6 &&
         (slot->address[1] != address[1] || slot->address[2] != address[2] || slot->address[3] != address[3]))
       continue;
-    peer.group = slot->group;
-    peer.node = slot->node;
+    const uint64_t known = VMLANE_POLICY_LOAD(&slot->peer);
+    peer.group = VMLANE_POLICY_CAST(uint32_t, known);
+    peer.node = VMLANE_POLICY_CAST(uint32_t, known >> 32);
     peer.exact = 1;
     return peer;
   }
@@ -328,8 +356,10 @@ static inline uint32_t vmlane_policy_peer_class(const struct vmlane_policy_table
     const struct vmlane_policy_group_class* entry = VMLANE_POLICY_CAST(
         const struct vmlane_policy_group_class*,
         vmlane_policy_at(tables, profile->groups + index * 8, sizeof(struct vmlane_policy_group_class)));
-    if (!entry || !entry->group) return 0;
-    if (entry->group == group + 1) return entry->row;
+    if (!entry) return 0;
+    const uint64_t both = VMLANE_POLICY_LOAD(&entry->both);
+    if (!both) return 0;
+    if (VMLANE_POLICY_CAST(uint32_t, both) == group + 1) return VMLANE_POLICY_CAST(uint32_t, both >> 32);
   }
   return 0;
 }
@@ -388,24 +418,28 @@ static inline struct vmlane_policy_answer vmlane_policy_ask_profile(
   return vmlane_policy_say(1, VMLANE_POLICY_NOT_ISOLATED, 0, none);
 }
 
+/* What holds for an endpoint now, or a null pointer. */
+static inline const struct vmlane_policy_facts* vmlane_policy_facts_of(
+    const struct vmlane_policy_tables* tables, uint32_t number) {
+  const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
+  if (!header || number >= header->endpoint_count) return 0;
+  const struct vmlane_policy_endpoint* endpoint =
+      VMLANE_POLICY_CAST(const struct vmlane_policy_endpoint*,
+                         vmlane_policy_at(tables, header->endpoints + number * VMLANE_POLICY_LINE,
+                                          sizeof(struct vmlane_policy_endpoint)));
+  if (!endpoint) return 0;
+  return &endpoint->facts[VMLANE_POLICY_LOAD(&endpoint->active) & 1];
+}
+
 /* The verdict of one end on a new connection. */
 static inline struct vmlane_policy_answer vmlane_policy_judge(const struct vmlane_policy_tables* tables,
                                                               const struct vmlane_policy_question* question) {
   const uint32_t none = VMLANE_POLICY_NO_RULE;
   if (question->own_node && question->direction == VMLANE_POLICY_INGRESS)
     return vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none);
-  const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
-  if (!header || question->endpoint >= header->endpoint_count)
-    return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
-  const struct vmlane_policy_endpoint* endpoint =
-      VMLANE_POLICY_CAST(const struct vmlane_policy_endpoint*,
-                         vmlane_policy_at(tables, header->endpoints + question->endpoint * 32,
-                                          sizeof(struct vmlane_policy_endpoint)));
-  if (!endpoint) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
-  if (endpoint->flags & VMLANE_POLICY_ENDPOINT_BROKEN)
-    return question->own_node ? vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none)
-                              : vmlane_policy_say(0, VMLANE_POLICY_BROKEN, 0, none);
-  const uint32_t offset = endpoint->profile[question->direction & 1];
+  const struct vmlane_policy_facts* facts = vmlane_policy_facts_of(tables, question->endpoint);
+  if (!facts) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
+  const uint32_t offset = facts->profile[question->direction & 1];
   if (!offset)
     return vmlane_policy_say(1, question->own_node ? VMLANE_POLICY_OWN_NODE : VMLANE_POLICY_NOT_ISOLATED, 0,
                              none);
@@ -413,9 +447,12 @@ static inline struct vmlane_policy_answer vmlane_policy_judge(const struct vmlan
       VMLANE_POLICY_CAST(const struct vmlane_policy_profile*,
                          vmlane_policy_at(tables, offset, sizeof(struct vmlane_policy_profile)));
   if (!profile) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
-  if (profile->flags & VMLANE_POLICY_PROFILE_TOO_LARGE)
-    return question->own_node ? vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none)
-                              : vmlane_policy_say(0, VMLANE_POLICY_TOO_LARGE, profile->isolated_by, none);
+  if (profile->flags & (VMLANE_POLICY_PROFILE_TOO_LARGE | VMLANE_POLICY_PROFILE_BROKEN)) {
+    if (question->own_node) return vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none);
+    if (profile->flags & VMLANE_POLICY_PROFILE_BROKEN)
+      return vmlane_policy_say(0, VMLANE_POLICY_BROKEN, 0, none);
+    return vmlane_policy_say(0, VMLANE_POLICY_TOO_LARGE, profile->isolated_by, none);
+  }
   return vmlane_policy_ask_profile(tables, profile, question);
 }
 
