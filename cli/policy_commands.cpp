@@ -5,9 +5,9 @@
 
 #include "cli/app.h"
 #include "core/files.h"
-#include "policy/compiler.h"
 #include "policy/oracle.h"
 #include "policy/reader.h"
+#include "policy/store.h"
 
 namespace vmlane::cli {
 namespace {
@@ -32,17 +32,15 @@ constexpr std::string_view kExamples =
 // Objects and their tables; what is wrong with objects has been told on standard error.
 struct Loaded {
   policy::Objects objects;
-  policy::Compiled compiled;
+  policy::Store store;
 };
 
 Result<Loaded> load(const PolicyArguments& arguments, const Context& context) {
   Loaded loaded;
   VMLANE_ASSIGN(loaded.objects, policy::read_objects({arguments.objects.begin(), arguments.objects.end()}));
-  loaded.compiled = policy::compile(loaded.objects);
-  for (const auto* problems : {&loaded.objects.problems, &loaded.compiled.problems}) {
-    for (const policy::Problem& problem : *problems)
-      context.err() << "vmlanectl: " << problem.text() << std::endl;
-  }
+  loaded.store = policy::compile(loaded.objects);
+  for (const policy::Problem& problem : loaded.store.problems())
+    context.err() << "vmlanectl: " << problem.text() << std::endl;
   return loaded;
 }
 
@@ -80,7 +78,7 @@ int evaluate(const PolicyArguments& arguments, const Context& context) {
   const bool table = context.format == OutputFormat::kTable;
   Json rows = Json::array();
   for (std::size_t i = 0; i < probes->size(); i++) {
-    const auto verdict = policy::ask_tables(loaded->compiled, loaded->objects, (*probes)[i]);
+    const auto verdict = loaded->store.ask((*probes)[i]);
     if (!verdict)
       return context.failed(
           verdict.error().wrap(arguments.probes + ": probe " + std::to_string(i) + " cannot be answered"));
@@ -119,7 +117,7 @@ int explain(const PolicyArguments& arguments, const Context& context) {
   if (!probe) return context.failed(probe.error());
   const auto loaded = load(arguments, context);
   if (!loaded) return context.failed(loaded.error());
-  const auto verdict = policy::ask_tables(loaded->compiled, loaded->objects, *probe);
+  const auto verdict = loaded->store.ask(*probe);
   if (!verdict) return context.failed(verdict.error());
   policy::Trace trace;
   const auto expected = policy::ask_oracle(loaded->objects, *probe, &trace);

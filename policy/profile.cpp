@@ -3,13 +3,12 @@
 
 #include <algorithm>
 #include <bit>
-#include <optional>
-#include <unordered_map>
 
 namespace vmlane::policy {
 namespace {
 
 constexpr std::uint32_t kWordBits = 64;
+constexpr std::uint32_t kWordBytes = sizeof(std::uint64_t);
 constexpr std::size_t kMaxProfileBytes = std::size_t{16} << 20;  // contracts 3.8
 constexpr std::size_t kMaxRuleIndex = 0xffff;
 constexpr std::size_t kPage = VMLANE_POLICY_PAGE;
@@ -26,19 +25,19 @@ void clear(Row& row, std::uint32_t bit) {
   row[bit / kWordBits] &= ~(std::uint64_t{1} << (bit % kWordBits));
 }
 
+std::uint32_t summary_of(std::uint32_t words) {
+  return words > VMLANE_POLICY_PLAIN_WORDS ? (words + kWordBits - 1) / kWordBits : 0;
+}
+
 // One bit of the rows. A rule with named ports towards others has one for its numbers, and one for each
 // number that the name stands for, met by the peers that have it so.
 struct Bit {
   NumberedPolicy policy;
   const Rule* rule = nullptr;
-  std::optional<TermId> also;    // a term that the peer must meet besides
-  std::vector<PortMatch> ports;  // without names
+  std::span<const TermId> peers;  // of the rule
+  std::optional<TermId> also;     // a term that the peer must meet besides
+  std::vector<PortMatch> ports;   // without names
   bool any_port = false;
-};
-
-struct GroupClass {
-  GroupId group = 0;
-  std::uint32_t row = 0;
 };
 
 // Rows without repetition.
@@ -49,7 +48,7 @@ class Classes {
     if (fresh) rows_.push_back(&entry->first);
     return entry->second;
   }
-  std::size_t count() const { return rows_.size(); }
+  std::uint32_t count() const { return static_cast<std::uint32_t>(rows_.size()); }
   const std::vector<const Row*>& rows() const { return rows_; }
 
  private:
@@ -57,42 +56,85 @@ class Classes {
   std::vector<const Row*> rows_;
 };
 
+struct GroupClass {
+  GroupId group = 0;
+  std::uint32_t number = 0;
+};
+
+}  // namespace
+
+std::uint32_t PortPages::take(Block& block, const std::vector<std::uint16_t>& classes) {
+  if (classes.empty()) return 0;
+  std::map<Content, std::uint16_t> pages;
+  Content content(kPage);
+  std::uint16_t number = 0;
+  for (std::size_t page = 0; page < kPage; page++) {
+    const auto begin = classes.begin() + static_cast<std::ptrdiff_t>(page * kPage);
+    // Most pages are like the one before.
+    if (page == 0 || !std::equal(begin, begin + kPage, begin - kPage)) {
+      const auto [entry, fresh] = pages.try_emplace(Content(begin, begin + kPage),
+                                                    static_cast<std::uint16_t>(content.size() / kPage - 1));
+      number = entry->second;
+      if (fresh) content.insert(content.end(), entry->first.begin(), entry->first.end());
+    }
+    content[page] = number;
+  }
+  const auto [entry, fresh] = shared_.try_emplace(std::move(content));
+  entry->second.users++;
+  if (!fresh) return entry->second.offset;
+  const std::size_t bytes = entry->first.size() * sizeof(std::uint16_t);
+  entry->second.offset = block.reserve(bytes);
+  if (block.outgrown()) return entry->second.offset;
+  std::ranges::copy(entry->first, &block.at<std::uint16_t>(entry->second.offset));
+  block.touch(entry->second.offset, bytes);
+  by_offset_[entry->second.offset] = entry;
+  return entry->second.offset;
+}
+
+void PortPages::give_back(Block& block, std::uint32_t offset) {
+  const auto found = by_offset_.find(offset);
+  if (found == by_offset_.end() || --found->second->second.users > 0) return;
+  block.release(offset, found->second->first.size() * sizeof(std::uint16_t));
+  shared_.erase(found->second);
+  by_offset_.erase(found);
+}
+
 class ProfileBuilder {
  public:
-  ProfileBuilder(const PeerGroups& groups, Direction direction, const std::vector<NumberedPolicy>& policies,
-                 const std::vector<NamedPort>& own_ports)
-      : groups_(groups), direction_(direction), own_ports_(own_ports) {
-    for (const NumberedPolicy& policy : policies) {
-      if (policy.policy->tier == Tier::kNetworkPolicy && !policy.policy->isolates_in(direction)) continue;
-      if (policy.policy->tier == Tier::kNetworkPolicy && !isolating_) isolating_ = policy;
-      if (policy.policy->tier == Tier::kBaseline && isolating_) continue;
+  ProfileBuilder(Profile& profile, const PeerGroups& groups, const ProfileRequest& request)
+      : profile_(profile), groups_(groups), request_(request) {
+    for (const NumberedPolicy& policy : request.policies) {
+      const bool of_network = policy.policy().tier == Tier::kNetworkPolicy;
+      if (of_network && !policy.policy().isolates_in(request.direction)) continue;
+      if (of_network && !isolating_) isolating_ = policy;
+      if (policy.policy().tier == Tier::kBaseline && isolating_) continue;
       add_policy(policy);
-      if (too_large_ != nullptr) return;
+      if (profile_.excess_) return;
     }
   }
 
-  ProfileResult write(BlockWriter& block) {
-    if (bits_.empty() && !isolating_ && too_large_ == nullptr) return {};
-    if (too_large_ == nullptr) build_rows();
-    const std::uint32_t offset = block.reserve(sizeof(vmlane_policy_profile), VMLANE_POLICY_LINE);
-    vmlane_policy_profile profile{};
-    profile.flags = isolating_ ? std::uint32_t{VMLANE_POLICY_PROFILE_ISOLATED} : 0;
-    profile.isolated_by = isolating_ ? isolating_->number : 0;
-    if (too_large_ != nullptr) {
-      profile.flags = VMLANE_POLICY_PROFILE_TOO_LARGE;
-      profile.isolated_by = too_large_number_;
+  void write(Block& block, PortPages& pages) {
+    if (bits_.empty() && !isolating_ && !profile_.excess_) return;
+    if (!profile_.excess_) build_rows();
+    vmlane_policy_profile header{};
+    if (profile_.excess_) {
+      header.flags = VMLANE_POLICY_PROFILE_TOO_LARGE;
+      header.isolated_by = excess_number_;
+      reserve(block, sizeof header);
     } else {
-      write_rows(block, profile);
+      header.flags = isolating_ ? std::uint32_t{VMLANE_POLICY_PROFILE_ISOLATED} : 0;
+      header.isolated_by = isolating_ ? isolating_->number : 0;
+      write_rows(block, pages, header);
     }
-    block.at<vmlane_policy_profile>(offset) = profile;
-    return {offset, too_large_, why_};
+    if (block.outgrown()) return;
+    block.at<vmlane_policy_profile>(profile_.offset_) = header;
+    block.touch(profile_.offset_, profile_.bytes_);
   }
 
  private:
-  void refuse(const NumberedPolicy& policy, const std::string& why) {
-    too_large_ = policy.policy;
-    too_large_number_ = policy.number;
-    why_ = why;
+  void refuse(const NumberedPolicy& policy, std::string why) {
+    profile_.excess_ = {&policy.policy(), std::move(why)};
+    excess_number_ = policy.number;
   }
 
   void add_bit(Bit bit) {
@@ -100,97 +142,108 @@ class ProfileBuilder {
       return refuse(bit.policy,
                     "makes more than " + std::to_string(VMLANE_POLICY_MAX_RULES) + " rules for one pod");
     }
-    if (bit.policy.policy->tier == Tier::kAdmin) admin_++;
+    if (bit.policy.policy().tier == Tier::kAdmin) admin_++;
     bits_.push_back(std::move(bit));
   }
 
   void add_policy(const NumberedPolicy& policy) {
-    for (const Rule& rule : policy.policy->rules_of(direction_)) {
-      Bit plain{.policy = policy, .rule = &rule, .also = {}, .ports = {}, .any_port = rule.any_port};
-      std::map<TermId, std::vector<PortMatch>> by_number;
+    std::span<const TermId> terms = policy.stored->terms[static_cast<std::size_t>(request_.direction)];
+    for (const Rule& rule : policy.policy().rules_of(request_.direction)) {
+      const std::span<const TermId> peers = terms.first(rule.peers.size());
+      terms = terms.subspan(rule.peers.size());
+      Bit plain{.policy = policy,
+                .rule = &rule,
+                .peers = peers,
+                .also = {},
+                .ports = {},
+                .any_port = rule.any_port};
+      std::map<TermId, std::vector<PortMatch>> by_term;
       for (const PortMatch& port : rule.ports) {
-        if (port.name.empty()) {
-          plain.ports.push_back(port);
-        } else if (direction_ == Direction::kIngress) {
-          for (const NamedPort& named : own_ports_) resolve(port, named, plain.ports);
-        } else {
-          for (const auto& [named, term] : groups_.named_ports()) resolve(port, named, by_number[term]);
-        }
+        if (port.name.empty()) plain.ports.push_back(port);
+        for (const ResolvedPort& resolved : request_.ports)
+          resolve(port, resolved, resolved.term ? by_term[*resolved.term] : plain.ports);
       }
       const bool any_peer = rule.any_peer || !rule.peers.empty();
       if (any_peer && (plain.any_port || !plain.ports.empty())) add_bit(std::move(plain));
-      for (auto& [term, ports] : by_number) {
-        if (any_peer && !ports.empty() && too_large_ == nullptr)
-          add_bit(
-              {.policy = policy, .rule = &rule, .also = term, .ports = std::move(ports), .any_port = false});
+      for (auto& [term, ports] : by_term) {
+        if (!any_peer || ports.empty() || profile_.excess_) continue;
+        add_bit({.policy = policy,
+                 .rule = &rule,
+                 .peers = peers,
+                 .also = term,
+                 .ports = std::move(ports),
+                 .any_port = false});
       }
-      if (too_large_ != nullptr) return;
+      if (profile_.excess_) return;
     }
   }
 
-  static void resolve(const PortMatch& port, const NamedPort& named, std::vector<PortMatch>& into) {
-    if (named.name != port.name || (port.protocol != 0 && port.protocol != named.protocol)) return;
+  static void resolve(const PortMatch& port, const ResolvedPort& resolved, std::vector<PortMatch>& into) {
+    const NamedPort& named = resolved.port;
+    if (port.name.empty() || named.name != port.name) return;
+    if (port.protocol != 0 && port.protocol != named.protocol) return;
     into.push_back({.protocol = named.protocol, .first = named.number, .last = named.number, .name = {}});
   }
 
   void build_rows() {
-    words_ = static_cast<std::uint32_t>((bits_.size() + kWordBits - 1) / kWordBits);
+    profile_.words_ = static_cast<std::uint32_t>((bits_.size() + kWordBits - 1) / kWordBits);
     build_peer_rows();
     build_port_rows();
-    if (peer_classes_.count() > VMLANE_POLICY_MAX_CLASSES ||
-        port_classes_.count() > VMLANE_POLICY_MAX_CLASSES || bytes() > kMaxProfileBytes) {
-      refuse(bits_.back().policy, "makes tables of " + std::to_string(bytes()) + " bytes and " +
-                                      std::to_string(std::max(peer_classes_.count(), port_classes_.count())) +
-                                      " classes for one pod");
-    }
+    find_room();
+    if (peer_classes_.count() <= VMLANE_POLICY_MAX_CLASSES &&
+        port_classes_.count() <= VMLANE_POLICY_MAX_CLASSES && bytes() <= kMaxProfileBytes)
+      return;
+    refuse(bits_.back().policy, "makes tables of " + std::to_string(bytes()) + " bytes and " +
+                                    std::to_string(std::max(peer_classes_.count(), port_classes_.count())) +
+                                    " classes for one pod");
   }
-
-  std::size_t bytes() const {
-    return (peer_classes_.count() + port_classes_.count()) * row_words() * sizeof(std::uint64_t) +
-           groups_.count() * sizeof(std::uint16_t) + bits_.size() * sizeof(vmlane_policy_rule);
-  }
-
-  std::uint32_t summary_words() const {
-    return words_ > VMLANE_POLICY_PLAIN_WORDS ? (words_ + kWordBits - 1) / kWordBits : 0;
-  }
-  std::size_t row_words() const { return words_ + summary_words(); }
 
   void build_peer_rows() {
-    Row any(words_);
-    std::unordered_map<GroupId, Row> rows;
-    const auto row_of = [&](GroupId group) -> Row& { return rows.try_emplace(group, words_).first->second; };
+    Row any(row_words());
     for (std::uint32_t bit = 0; bit < bits_.size(); bit++) {
       const Bit& one = bits_[bit];
-      std::vector<GroupId> also;
-      if (one.also) also = groups_.groups_with(*one.also);
-      if (one.rule->any_peer) {
-        if (!one.also) set(any, bit);
-        for (const GroupId group : also) set(row_of(group), bit);
-        continue;
-      }
-      for (const Peer& peer : one.rule->peers) {
-        for (const GroupId group : groups_.groups_with(groups_.term(peer))) {
-          if (!one.also || std::ranges::binary_search(also, group)) set(row_of(group), bit);
-        }
+      const TermId also = one.also.value_or(Profile::kNone);
+      if (!one.rule->any_peer) {
+        for (const TermId term : one.peers) profile_.term_bits_.push_back({term, bit, also});
+      } else if (one.also) {
+        profile_.term_bits_.push_back({also, bit, Profile::kNone});
+      } else {
+        set(any, bit);
       }
     }
-    peer_classes_.of(any);  // class 0, of all groups without a row
-    for (auto& [group, row] : rows) {
-      for (std::uint32_t word = 0; word < words_; word++) row[word] |= any[word];
+    std::ranges::sort(profile_.term_bits_);
+    profile_.summarize(any);
+    profile_.any_ = any;
+    peer_classes_.of(any);
+    std::vector<GroupId> concerned;
+    for (const TermId term : profile_.terms()) {
+      const auto with = groups_.with(term);
+      concerned.insert(concerned.end(), with.begin(), with.end());
+    }
+    std::ranges::sort(concerned);
+    const auto repeated = std::ranges::unique(concerned);
+    concerned.erase(repeated.begin(), repeated.end());
+    Row row;
+    for (const GroupId group : concerned) {
+      profile_.find_row(groups_, group, row);
       const std::uint32_t number = peer_classes_.of(row);
       if (number != 0) group_classes_.push_back({group, number});
     }
-    std::ranges::sort(group_classes_, {}, &GroupClass::group);
   }
 
   void build_port_rows() {
-    Row any(words_);
+    Row any(row_words());
     for (std::uint32_t bit = 0; bit < bits_.size(); bit++) {
       if (bits_[bit].any_port) set(any, bit);
     }
-    any_port_ = port_classes_.of(any);
+    any_port_ = port_class(any);
     for (std::size_t i = 0; i < kPortProtocols.size(); i++)
-      build_port_rows(any, kPortProtocols[i], port_class_[i]);
+      build_port_rows(any, kPortProtocols[i], ports_[i]);
+  }
+
+  std::uint32_t port_class(Row row) {
+    profile_.summarize(row);
+    return port_classes_.of(row);
   }
 
   // Sweeps the ports, with a row that changes where a range begins or ends.
@@ -225,133 +278,220 @@ class ProfileBuilder {
           clear(row, bit);
         }
       }
-      current = port_classes_.of(row);
+      current = port_class(row);
     }
     fill(kPorts);
   }
 
-  std::uint32_t write_classes(BlockWriter& block, const Classes& classes) const {
-    const std::uint32_t offset =
-        block.reserve(classes.count() * row_words() * sizeof(std::uint64_t), VMLANE_POLICY_LINE);
-    std::uint64_t* at = &block.at<std::uint64_t>(offset);
-    for (const Row* row : classes.rows()) {
-      std::ranges::copy(*row, at);
-      for (std::uint32_t word = 0; word < words_ && summary_words() > 0; word++) {
-        if ((*row)[word] != 0) at[words_ + word / kWordBits] |= std::uint64_t{1} << (word % kWordBits);
-      }
-      at += row_words();
-    }
-    return offset;
-  }
+  std::uint32_t row_words() const { return profile_.words_ + summary_of(profile_.words_); }
 
-  static std::uint32_t write_pages(BlockWriter& block, const std::vector<std::uint16_t>& classes) {
-    if (classes.empty()) return 0;
-    std::map<std::vector<std::uint16_t>, std::uint16_t> pages;
-    std::vector<const std::vector<std::uint16_t>*> order;
-    std::vector<std::uint16_t> root;
-    for (std::size_t page = 0; page < kPage; page++) {
-      const auto begin = classes.begin() + static_cast<std::ptrdiff_t>(page * kPage);
-      // Most pages are like the one before.
-      if (page > 0 && std::equal(begin, begin + kPage, begin - kPage)) {
-        root.push_back(root.back());
-        continue;
-      }
-      const auto [entry, fresh] = pages.try_emplace(std::vector<std::uint16_t>(begin, begin + kPage),
-                                                    static_cast<std::uint16_t>(order.size()));
-      if (fresh) order.push_back(&entry->first);
-      root.push_back(entry->second);
-    }
-    const std::uint32_t offset =
-        block.reserve((order.size() + 1) * kPage * sizeof(std::uint16_t), VMLANE_POLICY_LINE);
-    auto* at = &block.at<std::uint16_t>(offset);
-    std::ranges::copy(root, at);
-    for (const auto* page : order) std::ranges::copy(*page, at += kPage);
-    return offset;
-  }
-
-  // As an array of all groups, or a hash of those with a row, whichever is smaller.
-  void write_groups(BlockWriter& block, vmlane_policy_profile& profile) const {
-    const std::vector<vmlane_policy_group_class> table =
-        hash_groups(std::bit_ceil(group_classes_.size() * 2 + 2));
-    if (table.size() * sizeof(vmlane_policy_group_class) >= groups_.count() * sizeof(std::uint16_t)) {
-      profile.groups = block.reserve(groups_.count() * sizeof(std::uint16_t), VMLANE_POLICY_LINE);
-      auto* classes = &block.at<std::uint16_t>(profile.groups);
-      for (const auto& [group, row] : group_classes_) classes[group] = static_cast<std::uint16_t>(row);
-      return;
-    }
-    profile.group_mask = static_cast<std::uint32_t>(table.size() - 1);
-    profile.groups = block.reserve(table.size() * sizeof(vmlane_policy_group_class), VMLANE_POLICY_LINE);
-    std::ranges::copy(table, &block.at<vmlane_policy_group_class>(profile.groups));
-  }
-
-  // Doubled until every group is found within the steps that a reader takes.
-  std::vector<vmlane_policy_group_class> hash_groups(std::size_t size) const {
-    for (;; size *= 2) {
-      std::vector<vmlane_policy_group_class> table(size);
-      const bool all = std::ranges::all_of(group_classes_, [&](const GroupClass& entry) {
-        const std::uint32_t hash = vmlane_policy_group_hash(entry.group);
-        for (std::uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES; probe++) {
-          vmlane_policy_group_class& place = table[(hash + probe) & (size - 1)];
-          if (place.both != 0) continue;
-          place.both = std::uint64_t{entry.row} << 32 | (entry.group + 1);
-          return true;
-        }
-        return false;
-      });
-      if (all) return table;
+  // With room for classes and groups to come. Groups are an array of all or a hash of those with a class,
+  // whichever is smaller.
+  void find_room() {
+    constexpr std::uint32_t kMoreClasses = 8;
+    constexpr std::size_t kMoreGroups = 256;
+    constexpr std::size_t kLeastEntries = 64;
+    profile_.classes_ = profile_.class_room_ = peer_classes_.count();
+    if (profile_.term_bits_.empty()) return;
+    profile_.class_room_ = std::min<std::uint32_t>(
+        std::max(profile_.classes_ + profile_.classes_ / 2 + kMoreClasses, profile_.classes_),
+        std::max<std::uint32_t>(VMLANE_POLICY_MAX_CLASSES, profile_.classes_));
+    const std::size_t table = std::max(std::bit_ceil(group_classes_.size() * 2 + 1), kLeastEntries);
+    const std::size_t array = groups_.count() + groups_.count() / 2 + kMoreGroups;
+    if (table * sizeof(vmlane_policy_group_class) < array * sizeof(std::uint16_t)) {
+      set_table(table);
+    } else {
+      profile_.group_mask_ = 0;
+      profile_.group_room_ = static_cast<std::uint32_t>(array);
     }
   }
 
-  void write_rows(BlockWriter& block, vmlane_policy_profile& profile) const {
-    profile.rule_count = static_cast<std::uint32_t>(bits_.size());
-    profile.admin_count = admin_;
-    profile.words = words_;
-    profile.summary = summary_words();
-    profile.peer_rows = write_classes(block, peer_classes_);
-    profile.port_rows = write_classes(block, port_classes_);
-    profile.any_port = any_port_;
-    profile.group_count = static_cast<std::uint32_t>(groups_.count());
-    write_groups(block, profile);
-    for (std::size_t i = 0; i < kPortProtocols.size(); i++)
-      profile.pages[i] = write_pages(block, port_class_[i]);
-    profile.rules = block.reserve(bits_.size() * sizeof(vmlane_policy_rule), VMLANE_POLICY_LINE);
+  void set_table(std::size_t size) {
+    profile_.group_mask_ = static_cast<std::uint32_t>(size - 1);
+    profile_.group_room_ = static_cast<std::uint32_t>(size);
+  }
+
+  std::size_t peer_bytes() const { return std::size_t{profile_.class_room_} * row_words() * kWordBytes; }
+  std::size_t port_bytes() const { return std::size_t{port_classes_.count()} * row_words() * kWordBytes; }
+  std::size_t group_bytes() const {
+    const std::size_t entry =
+        profile_.group_mask_ != 0 ? sizeof(vmlane_policy_group_class) : sizeof(std::uint16_t);
+    return (profile_.group_room_ * entry + kWordBytes - 1) / kWordBytes * kWordBytes;
+  }
+  std::size_t bytes() const {
+    return sizeof(vmlane_policy_profile) + peer_bytes() + port_bytes() + group_bytes() +
+           bits_.size() * sizeof(vmlane_policy_rule);
+  }
+
+  void reserve(Block& block, std::size_t bytes) {
+    profile_.bytes_ = static_cast<std::uint32_t>(bytes);
+    profile_.offset_ = block.reserve(bytes);
+  }
+
+  void write_rows(Block& block, PortPages& pages, vmlane_policy_profile& header) {
+    for (std::size_t i = 0; i < ports_.size(); i++)
+      header.pages[i] = profile_.pages_[i] = pages.take(block, ports_[i]);
+    do {
+      reserve(block, bytes());
+      if (block.outgrown()) return;
+      place(header);
+    } while (!write_groups(block));
+    header.rule_count = static_cast<std::uint32_t>(bits_.size());
+    header.admin_count = admin_;
+    header.words = profile_.words_;
+    header.summary = summary_of(profile_.words_);
+    header.any_port = any_port_;
+    copy_rows(block, header.peer_rows, peer_classes_);
+    copy_rows(block, header.port_rows, port_classes_);
     for (std::size_t i = 0; i < bits_.size(); i++) {
       const Bit& bit = bits_[i];
-      (&block.at<vmlane_policy_rule>(profile.rules))[i] = {
+      (&block.at<vmlane_policy_rule>(header.rules))[i] = {
           bit.policy.number, static_cast<std::uint16_t>(bit.rule->index),
-          static_cast<std::uint8_t>(bit.rule->action), static_cast<std::uint8_t>(bit.policy.policy->tier)};
+          static_cast<std::uint8_t>(bit.rule->action == Action::kAccept ? VMLANE_POLICY_ACCEPT
+                                    : bit.rule->action == Action::kDeny ? VMLANE_POLICY_DENY
+                                                                        : VMLANE_POLICY_PASS),
+          static_cast<std::uint8_t>(bit.policy.policy().tier)};
     }
   }
 
+  void place(vmlane_policy_profile& header) const {
+    header.peer_rows = profile_.offset_ + static_cast<std::uint32_t>(sizeof header);
+    header.port_rows = header.peer_rows + static_cast<std::uint32_t>(peer_bytes());
+    header.groups = header.port_rows + static_cast<std::uint32_t>(port_bytes());
+    header.rules = header.groups + static_cast<std::uint32_t>(group_bytes());
+    header.group_mask = profile_.group_mask_;
+    header.group_count = profile_.group_mask_ != 0 ? ~0U : profile_.group_room_;
+    profile_.peer_rows_ = header.peer_rows;
+    profile_.groups_ = header.groups;
+  }
+
+  // False, with a larger table to try, when a group is not within the steps that a reader takes.
+  bool write_groups(Block& block) {
+    profile_.group_entries_ = 0;
+    for (const GroupClass& one : group_classes_) {
+      if (profile_.put_class(block, one.group, one.number)) continue;
+      profile_.release(block);
+      set_table(std::size_t{profile_.group_room_} * 2);
+      return false;
+    }
+    return true;
+  }
+
+  static void copy_rows(Block& block, std::uint32_t offset, const Classes& classes) {
+    auto* at = &block.at<std::uint64_t>(offset);
+    for (const Row* row : classes.rows()) at = std::ranges::copy(*row, at).out;
+  }
+
+  Profile& profile_;
   const PeerGroups& groups_;
-  Direction direction_;
-  const std::vector<NamedPort>& own_ports_;
+  const ProfileRequest& request_;
   std::optional<NumberedPolicy> isolating_;
   std::vector<Bit> bits_;
   std::uint32_t admin_ = 0;
-  std::uint32_t words_ = 0;
   Classes peer_classes_;
   Classes port_classes_;
   std::vector<GroupClass> group_classes_;  // but for class 0
-  std::array<std::vector<std::uint16_t>, kPortProtocols.size()> port_class_;
+  std::array<std::vector<std::uint16_t>, kPortProtocols.size()> ports_;
   std::uint32_t any_port_ = 0;
-  const Policy* too_large_ = nullptr;
-  std::uint32_t too_large_number_ = 0;
-  std::string why_;
+  std::uint32_t excess_number_ = 0;
 };
 
-}  // namespace
-
-std::uint32_t BlockWriter::reserve(std::size_t bytes, std::size_t alignment) {
-  const std::size_t begin = (size() + alignment - 1) / alignment * alignment;
-  words_.resize((begin + bytes + sizeof(std::uint64_t) - 1) / sizeof(std::uint64_t) + 1);
-  return static_cast<std::uint32_t>(begin);
+Profile::Profile(Block& block, PortPages& pages, const PeerGroups& groups, const ProfileRequest& request) {
+  ProfileBuilder(*this, groups, request).write(block, pages);
 }
 
-ProfileResult write_profile(BlockWriter& block, const PeerGroups& groups, Direction direction,
-                            const std::vector<NumberedPolicy>& policies,
-                            const std::vector<NamedPort>& own_ports) {
-  return ProfileBuilder(groups, direction, policies, own_ports).write(block);
+std::vector<TermId> Profile::terms() const {
+  std::vector<TermId> terms;
+  for (const TermBit& one : term_bits_) {
+    if (terms.empty() || terms.back() != one.term) terms.push_back(one.term);
+  }
+  return terms;
+}
+
+void Profile::summarize(Row& row) const {
+  for (std::uint32_t word = words_; word < row.size(); word++) row[word] = 0;
+  for (std::uint32_t word = 0; word < words_ && row.size() > words_; word++) {
+    if (row[word] != 0) row[words_ + word / kWordBits] |= std::uint64_t{1} << (word % kWordBits);
+  }
+}
+
+void Profile::find_row(const PeerGroups& groups, GroupId group, Row& row) const {
+  row = any_;
+  for (const auto& terms : {groups.who(group), groups.where(group)}) {
+    for (const TermId term : terms) {
+      auto one = std::ranges::lower_bound(term_bits_, term, {}, &TermBit::term);
+      for (; one != term_bits_.end() && one->term == term; one++) {
+        if (one->also == kNone || groups.meets(group, one->also)) set(row, one->bit);
+      }
+    }
+  }
+  summarize(row);
+}
+
+std::uint32_t Profile::class_of(const Block& block, GroupId group) const {
+  const vmlane_policy_tables tables{block.words().data(),
+                                    static_cast<std::uint32_t>(block.words().size_bytes())};
+  return vmlane_policy_peer_class(&tables, &block.at<vmlane_policy_profile>(offset_), group);
+}
+
+bool Profile::add_group(Block& block, const PeerGroups& groups, GroupId group) {
+  if (offset_ == 0 || excess_ || class_of(block, group) != 0) return true;
+  Row row;
+  find_row(groups, group, row);
+  const std::size_t bytes = row.size() * kWordBytes;
+  std::uint32_t number = 0;
+  for (; number < classes_; number++) {
+    const auto* there = &block.at<std::uint64_t>(peer_rows_ + static_cast<std::uint32_t>(number * bytes));
+    if (std::equal(row.begin(), row.end(), there)) break;
+  }
+  if (number == 0) return true;
+  if (number == class_room_) return false;
+  if (number == classes_) {
+    const auto offset = static_cast<std::uint32_t>(peer_rows_ + number * bytes);
+    std::ranges::copy(row, &block.at<std::uint64_t>(offset));
+    block.touch(offset, bytes);
+    classes_++;
+  }
+  return put_class(block, group, number);
+}
+
+bool Profile::put_class(Block& block, GroupId group, std::uint32_t number) {
+  if (group_mask_ == 0) {
+    if (group >= group_room_) return false;
+    const auto offset = static_cast<std::uint32_t>(groups_ + group * sizeof(std::uint16_t));
+    block.at<std::uint16_t>(offset) = static_cast<std::uint16_t>(number);
+    block.touch(offset, sizeof(std::uint16_t));
+    return true;
+  }
+  const std::uint32_t hash = vmlane_policy_group_hash(group);
+  for (std::uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES && group_entries_ < group_mask_; probe++) {
+    const std::uint32_t offset = groups_ + ((hash + probe) & group_mask_) * kWordBytes;
+    auto& place = block.at<vmlane_policy_group_class>(offset);
+    if (place.both != 0) continue;
+    place.both = std::uint64_t{number} << 32 | (group + 1);
+    block.touch(offset, sizeof place);
+    group_entries_++;
+    return true;
+  }
+  return false;
+}
+
+bool Profile::is_full(const PeerGroups& groups) const {
+  constexpr std::uint32_t kFewClasses = 4;
+  constexpr std::uint32_t kFewGroups = 64;
+  if (offset_ == 0 || excess_ || term_bits_.empty()) return false;
+  if (classes_ + kFewClasses > class_room_) return true;
+  if (group_mask_ == 0) return groups.count() + kFewGroups > group_room_;
+  return group_entries_ > group_mask_ / 4 * 3;
+}
+
+void Profile::release(Block& block) const {
+  block.release(offset_, bytes_);
+}
+
+void Profile::release(Block& block, PortPages& pages) const {
+  release(block);
+  for (const std::uint32_t offset : pages_) pages.give_back(block, offset);
 }
 
 }  // namespace vmlane::policy

@@ -2,21 +2,18 @@
 #include "policy/store.h"
 
 #include <algorithm>
-#include <atomic>
-#include <set>
 #include <utility>
 
-#include "policy/compiler.h"
+#include "policy/ask.h"
 #include "policy/reader.h"
+#include "policy/tables.h"
 
 namespace vmlane::policy {
 
 class Store::Contents {
  public:
-  Objects objects;
-  Compiled compiled;
-  std::uint64_t generation = 0;
-  bool changed = true;
+  Tables tables;
+  std::map<std::string, std::vector<Problem>> problems;  // by kind and id
 };
 
 Store::Store() : contents_(std::make_unique<Contents>()) {}
@@ -47,78 +44,71 @@ Change Change::of(Json object, std::string source) {
 }
 
 void Store::apply(const Change& change) {
-  Objects& objects = contents_->objects;
+  Tables& tables = contents_->tables;
   const std::string id = change.ns.empty() ? change.name : change.ns + "/" + change.name;
-  if (change.kind == "Pod") {
-    objects.pods.erase(id);
-  } else if (change.kind == "Namespace") {
-    objects.namespaces.erase(id);
-  } else if (change.kind == "Node") {
-    objects.nodes.erase(id);
-  } else {
-    objects.policies.erase(change.kind + " " + id);
+  const std::string key = change.kind + " " + id;
+  contents_->problems.erase(key);
+  if (!change.object) {
+    if (change.kind == "Pod") {
+      tables.remove_pod(id);
+    } else if (change.kind == "Namespace") {
+      tables.remove_namespace(change.name);
+    } else if (change.kind == "Node") {
+      tables.remove_node(change.name);
+    } else {
+      tables.remove_policy(key);
+    }
+    return;
   }
-  std::erase_if(objects.problems,
-                [&](const Problem& problem) { return problem.kind == change.kind && problem.id == id; });
-  if (change.object) add_object(objects, *change.object, change.source);
-  contents_->changed = true;
+  Objects one;
+  add_object(one, *change.object, change.source);
+  put(one);
 }
 
 void Store::put(const Objects& objects) {
-  contents_->objects = objects;
-  contents_->changed = true;
+  Tables& tables = contents_->tables;
+  for (const auto& [name, ns] : objects.namespaces) tables.put(ns);
+  for (const auto& [name, node] : objects.nodes) tables.put(node);
+  for (const auto& [key, policy] : objects.policies) tables.put(policy);
+  for (const auto& [id, pod] : objects.pods) tables.put(pod);
+  for (const Problem& problem : objects.problems)
+    contents_->problems[problem.kind + " " + problem.id].push_back(problem);
 }
 
 Publication Store::publish() {
-  Publication publication{.generation = contents_->generation, .phases = {}, .block = {}};
-  if (contents_->changed) {
-    contents_->compiled = compile(contents_->objects);
-    contents_->changed = false;
-    publication.generation = ++contents_->generation;
-    publication.whole = true;
-  }
-  publication.block = contents_->compiled.words;
-  return publication;
+  return contents_->tables.publish();
 }
 
 std::vector<Problem> Store::problems() const {
-  std::vector<Problem> all = contents_->objects.problems;
-  const auto& found = contents_->compiled.problems;
-  all.insert(all.end(), found.begin(), found.end());
+  std::vector<Problem> all = contents_->tables.problems();
+  for (const auto& [key, problems] : contents_->problems)
+    all.insert(all.end(), problems.begin(), problems.end());
   std::ranges::sort(all);
   return all;
 }
 
 std::optional<std::uint32_t> Store::endpoint(const std::string& pod, const std::string& network) const {
-  const auto& endpoints = contents_->compiled.endpoints;
-  const auto found = endpoints.find({pod, network});
-  return found == endpoints.end() ? std::nullopt : std::optional(found->second);
+  const auto view = contents_->tables.pod(pod, network);
+  return view ? view->endpoint : std::nullopt;
 }
 
 std::optional<std::uint32_t> Store::network(const std::string& name) const {
-  const auto& networks = contents_->compiled.networks;
-  const auto found = networks.find(name);
-  return found == networks.end() ? std::nullopt : std::optional(found->second);
+  return contents_->tables.network(name);
 }
 
 const PolicyName* Store::policy(std::uint32_t number) const {
-  const auto& policies = contents_->compiled.policies;
-  return number < policies.size() ? &policies[number] : nullptr;
+  return contents_->tables.policy(number);
 }
 
 Result<Verdict> Store::ask(const Probe& probe) const {
-  return ask_tables(contents_->compiled, contents_->objects, probe);
+  return ask_block(contents_->tables, contents_->tables.tables(), probe);
 }
 
-void write_phase(std::span<std::uint64_t> block, const Phase& phase) {
-  for (const Line& line : phase) {
-    const std::size_t first = line.offset / sizeof(std::uint64_t);
-    for (std::size_t i = 0; i < line.words.size(); i++) {
-      std::atomic_ref<std::uint64_t> word(block[first + i]);
-      if (word.load(std::memory_order_relaxed) != line.words[i])
-        word.store(line.words[i], std::memory_order_release);
-    }
-  }
+Store compile(const Objects& objects) {
+  Store store;
+  store.put(objects);
+  store.publish();
+  return store;
 }
 
 }  // namespace vmlane::policy

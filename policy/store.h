@@ -36,11 +36,17 @@
 //
 //   1. what nothing leads to yet: new profiles, new nodes of the trie, the class of new peer groups in every
 //      profile, keys of new addresses, the facts of endpoints that are not active;
-//   2. endpoints go over to copies of their profile, enlarged, with the same verdicts;
-//   3. addresses go over to new peer groups, come and go;
-//   4. endpoints go over to new profiles.
+//   2. addresses go over to new peer groups, come and go. All profiles know the new groups by now, and what
+//      tells a group from the one before it is a peer that changed, or of no importance to the old profiles;
+//   3. endpoints go over to new profiles.
 //
-// Space that a publication freed is written by a later one at the earliest.
+// Where that is not enough, the publication is whole: a namespace whose pods change both as peers and as
+// ends, a pod that gives an address to another or takes one and changes as an end, too.
+//
+// Space that a publication freed is written by a later one at the earliest. Numbers of endpoints and networks
+// stay what they are for as long as the pod has the interface; a policy that changes gets another number. The
+// number of an endpoint that went is given to another by a later publication; until then it gets nothing
+// through.
 namespace vmlane::policy {
 
 // One object that is new, has changed or has gone, as a watch or a reader of files gives it.
@@ -85,8 +91,8 @@ class Store {
   Store& operator=(Store&&) noexcept;
   ~Store();
 
-  // Takes a change in. What cannot be read in the object is among the problems, and fails closed for the pods
-  // it is about (reader.h).
+  // Takes a change in; one that says nothing new costs nothing. What cannot be read in the object is among
+  // the problems, and fails closed for the pods it is about (reader.h).
   void apply(const Change& change);
   // The same for objects that have been read.
   void put(const Objects& objects);
@@ -110,5 +116,8 @@ class Store {
   class Contents;
   std::unique_ptr<Contents> contents_;
 };
+
+// All objects at once, published.
+Store compile(const Objects& objects);
 
 }  // namespace vmlane::policy

@@ -418,15 +418,19 @@ static inline struct vmlane_policy_answer vmlane_policy_ask_profile(
   return vmlane_policy_say(1, VMLANE_POLICY_NOT_ISOLATED, 0, none);
 }
 
-/* What holds for an endpoint now, or a null pointer. */
-static inline const struct vmlane_policy_facts* vmlane_policy_facts_of(
+static inline const struct vmlane_policy_endpoint* vmlane_policy_endpoint_of(
     const struct vmlane_policy_tables* tables, uint32_t number) {
   const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
   if (!header || number >= header->endpoint_count) return 0;
-  const struct vmlane_policy_endpoint* endpoint =
-      VMLANE_POLICY_CAST(const struct vmlane_policy_endpoint*,
-                         vmlane_policy_at(tables, header->endpoints + number * VMLANE_POLICY_LINE,
-                                          sizeof(struct vmlane_policy_endpoint)));
+  return VMLANE_POLICY_CAST(const struct vmlane_policy_endpoint*,
+                            vmlane_policy_at(tables, header->endpoints + number * VMLANE_POLICY_LINE,
+                                             sizeof(struct vmlane_policy_endpoint)));
+}
+
+/* What holds for an endpoint now, or a null pointer. */
+static inline const struct vmlane_policy_facts* vmlane_policy_facts_of(
+    const struct vmlane_policy_tables* tables, uint32_t number) {
+  const struct vmlane_policy_endpoint* endpoint = vmlane_policy_endpoint_of(tables, number);
   if (!endpoint) return 0;
   return &endpoint->facts[VMLANE_POLICY_LOAD(&endpoint->active) & 1];
 }

@@ -9,9 +9,9 @@
 #include <sstream>
 
 #include "manifests/yaml.h"
-#include "policy/compiler.h"
 #include "policy/oracle.h"
 #include "policy/reader.h"
+#include "policy/store.h"
 
 namespace vmlane::policy {
 namespace {
@@ -112,7 +112,7 @@ class Case {
     if (statement.contains("network")) json["network"] = statement["network"];
     const auto probe = parse_probe(json, "probe");
     ASSERT_TRUE(probe) << probe.error().text();
-    const auto by_tables = ask_tables(compiled_, objects_, *probe);
+    const auto by_tables = compiled_.ask(*probe);
     const auto by_oracle = ask_oracle(objects_, *probe);
     ASSERT_TRUE(by_tables && by_oracle);
     EXPECT_EQ(by_tables->allowed(), allowed) << "tables: " << json << to_json(*by_tables);
@@ -122,7 +122,7 @@ class Case {
 
   const Json& json_;
   Objects objects_;
-  Compiled compiled_;
+  Store compiled_;
 };
 
 class PolicyCases : public ::testing::TestWithParam<std::string> {};

@@ -213,6 +213,13 @@ Json PolicyWorld::random_pod(const std::string& ns, const std::string& name) {
           {"status", status}};
 }
 
+Json PolicyWorld::random_node(const std::string& name) {
+  return {{"apiVersion", "v1"},
+          {"kind", "Node"},
+          {"metadata", {{"name", name}, {"labels", labels()}}},
+          {"status", {{"addresses", {{{"type", "InternalIP"}, {"address", address(chance(50))}}}}}}};
+}
+
 std::vector<Json> PolicyWorld::objects() {
   std::vector<Json> objects;
   for (const char* ns : kNamespaces) {
@@ -222,13 +229,7 @@ std::vector<Json> PolicyWorld::objects() {
       pods_.push_back(std::string(ns) + "/" + name);
     }
   }
-  for (const char* node : {"n1", "n2"}) {
-    objects.push_back(
-        {{"apiVersion", "v1"},
-         {"kind", "Node"},
-         {"metadata", {{"name", node}, {"labels", labels()}}},
-         {"status", {{"addresses", {{{"type", "InternalIP"}, {"address", address(chance(50))}}}}}}});
-  }
+  for (const char* node : {"n1", "n2"}) objects.push_back(random_node(node));
   for (int i = below(9); i > 0; i--) objects.push_back(random_policy());
   return objects;
 }

@@ -21,6 +21,7 @@ class PolicyWorld {
 
   Json random_namespace(const std::string& name);
   Json random_pod(const std::string& ns, const std::string& name);
+  Json random_node(const std::string& name);
   Json random_policy();
 
  private:

@@ -2,9 +2,9 @@
 // Each invalid field of each kind: what is reported, and that nobody is let in by it.
 #include <gtest/gtest.h>
 
-#include "policy/compiler.h"
 #include "policy/oracle.h"
 #include "policy/reader.h"
+#include "policy/store.h"
 
 namespace vmlane::policy {
 namespace {
@@ -47,7 +47,7 @@ Verdict ask(const Objects& objects, const std::string& from, const std::string& 
       {{"from", from}, {"to", to}, {"port", port}, {"protocol", protocol}, {"network", network}}, "probe");
   EXPECT_TRUE(probe) << probe.error().text();
   const auto expected = ask_oracle(objects, *probe);
-  const auto found = ask_tables(compile(objects), objects, *probe);
+  const auto found = compile(objects).ask(*probe);
   EXPECT_TRUE(expected && found);
   EXPECT_EQ(to_json(*found), to_json(*expected));
   return *found;
@@ -320,9 +320,9 @@ TEST(PolicyReader, AddressOfTwoPodsIsNobodys) {
            "\n---\n{apiVersion: v1, kind: Pod, metadata: {name: q, namespace: \"y\"}, status: {podIP: "
            "192.0.2.2}}");
   EXPECT_FALSE(allowed(objects, "x/b", "x/a"));
-  const Compiled compiled = compile(objects);
-  ASSERT_EQ(compiled.problems.size(), 1U);
-  EXPECT_NE(compiled.problems[0].reason.find("192.0.2.2"), std::string::npos);
+  const Store compiled = compile(objects);
+  ASSERT_EQ(compiled.problems().size(), 1U);
+  EXPECT_NE(compiled.problems()[0].reason.find("192.0.2.2"), std::string::npos);
 }
 
 TEST(PolicyReader, PodThatHasEndedOwnsNoAddress) {
@@ -343,12 +343,12 @@ TEST(PolicyReader, MoreRulesThanTheTablesHoldDenyAndNameThePolicy) {
                        {"spec", {{"podSelector", {{"matchLabels", {{"pod", "a"}}}}}, {"ingress", rules}}}};
   Objects objects = read("");
   add_object(objects, policy, "many.json");
-  const Compiled compiled = compile(objects);
-  ASSERT_EQ(compiled.problems.size(), 1U);
-  EXPECT_EQ(compiled.problems[0].id, "x/many");
+  const Store compiled = compile(objects);
+  ASSERT_EQ(compiled.problems().size(), 1U);
+  EXPECT_EQ(compiled.problems()[0].id, "x/many");
   const auto probe = parse_probe({{"from", "x/b"}, {"to", "x/a"}, {"port", 80}}, "probe");
   ASSERT_TRUE(probe);
-  const auto verdict = ask_tables(compiled, objects, *probe);
+  const auto verdict = compiled.ask(*probe);
   ASSERT_TRUE(verdict);
   EXPECT_EQ(verdict->ingress.reason, Reason::kTooLarge);
   EXPECT_FALSE(verdict->allowed());
@@ -365,11 +365,11 @@ TEST(PolicyReader, RowsWithASummaryFindEveryRule) {
               {"metadata", {{"name", "many"}, {"namespace", "x"}}},
               {"spec", {{"podSelector", {{"matchLabels", {{"pod", "a"}}}}}, {"ingress", rules}}}},
              "many.json");
-  const Compiled compiled = compile(objects);
+  const Store compiled = compile(objects);
   for (const int port : {1, 64, 65, 512, 513, 4096, 4097, 4999, 5000, 5001}) {
     const auto probe = parse_probe({{"from", "x/b"}, {"to", "x/a"}, {"port", port}}, "probe");
     ASSERT_TRUE(probe);
-    const auto verdict = ask_tables(compiled, objects, *probe);
+    const auto verdict = compiled.ask(*probe);
     ASSERT_TRUE(verdict);
     EXPECT_EQ(verdict->allowed(), port <= kRules) << port;
     if (port <= kRules) {
@@ -379,27 +379,27 @@ TEST(PolicyReader, RowsWithASummaryFindEveryRule) {
 }
 
 TEST(PolicyReader, TablesCutShortNeverAllowWhatWasDenied) {
-  const Objects objects = read(policy_of("{podSelector: {matchLabels: {pod: a}}, ingress: []}"));
-  const Compiled compiled = compile(objects);
-  const std::uint32_t endpoint = compiled.endpoints.at({"x/a", "default"});
-  const vmlane_policy_question question{.endpoint = endpoint,
+  Store store = compile(read(policy_of("{podSelector: {matchLabels: {pod: a}}, ingress: []}")));
+  const auto block = store.publish().block;
+  const vmlane_policy_question question{.endpoint = store.endpoint("x/a", "default").value(),
                                         .group = 0,
                                         .own_node = 0,
                                         .port = 80,
                                         .protocol = kTcp,
                                         .direction = VMLANE_POLICY_INGRESS};
-  for (std::uint32_t size = 0; size <= compiled.tables().size; size += VMLANE_POLICY_LINE) {
-    const vmlane_policy_tables cut{compiled.words.data(), size};
+  for (std::uint32_t size = 0; size <= block.size_bytes(); size += VMLANE_POLICY_LINE) {
+    const vmlane_policy_tables cut{block.data(), size};
     EXPECT_EQ(vmlane_policy_judge(&cut, &question).allowed, 0U) << size;
   }
 }
 
 TEST(PolicyReader, TablesOfAnotherMajorVersionAreRefused) {
-  Compiled compiled = compile(read(""));
-  auto* header = reinterpret_cast<vmlane_policy_header*>(compiled.words.data());
-  header->major++;
-  const vmlane_policy_tables tables = compiled.tables();
-  const vmlane_policy_question question{.endpoint = 0,
+  Store store = compile(read(""));
+  const auto block = store.publish().block;
+  std::vector<std::uint64_t> words(block.begin(), block.end());
+  reinterpret_cast<vmlane_policy_header*>(words.data())->major++;
+  const vmlane_policy_tables tables{words.data(), static_cast<std::uint32_t>(block.size_bytes())};
+  const vmlane_policy_question question{.endpoint = store.endpoint("x/a", "default").value(),
                                         .group = 0,
                                         .own_node = 0,
                                         .port = 80,
