@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/vm/guest.h"
 
+#include <map>
 #include <sstream>
 
 #include "tests/support/process.h"
@@ -30,9 +31,11 @@ const lab::GuestFiles& guest_image() {
   return image;
 }
 
-const lab::GuestFiles& node_guest_image() {
-  static const lab::GuestFiles image = build({"--full"});
-  return image;
+const lab::GuestFiles& node_guest_image(const std::string& kernel) {
+  static std::map<std::string, lab::GuestFiles> images;
+  const auto [image, missing] = images.try_emplace(kernel);
+  if (missing) image->second = build({"--full", "--kernel", kernel});
+  return image->second;
 }
 
 GuestResult guest_run(lab::GuestChannel& channel, const std::string& command, unsigned limit) {

@@ -11,8 +11,9 @@ namespace vmlane::test {
 // Kernel and initramfs of the lab's guest, built when they are not there; empty paths when that failed. Call
 // it while still in the machine's own network namespace: the first build downloads the kernel.
 const lab::GuestFiles& guest_image();
-// The same of the guest that can be a node.
-const lab::GuestFiles& node_guest_image();
+// The same of the guest that can be a node, with the newest kernel of a series.
+inline constexpr const char* kNodeKernel = "6.1";
+const lab::GuestFiles& node_guest_image(const std::string& kernel = kNodeKernel);
 
 // What a command in a guest did.
 struct GuestResult {

@@ -12,15 +12,14 @@ namespace {
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 
-constexpr const char* kPluginDirectory = "/opt/cni/bin";
-
 // An initramfs may be several archives, one behind the other: the guest's, and one with the plugins.
 void build_initramfs(const fs::path& base, const fs::path& work, const fs::path& into) {
   const fs::path bin = work / "opt/cni/bin";
   fs::create_directories(bin);
   fs::create_directories(work / "var/lib");
-  for (const char* plugin : {"vmlane-veth", "vmlane-tap"})
+  for (const char* plugin : {"vmlane-veth", "vmlane-tap", "vmlane-macvtap"})
     fs::copy_file(fs::path(VMLANE_BIN_DIR) / plugin, bin / plugin);
+  fs::copy_file(fs::path(VMLANE_BIN_DIR) / kVerifiedInstructions, bin / kVerifiedInstructions);
   const auto packed =
       test::run({"sh", "-c",
                  "cd '" + work.string() + "' && find . | busybox cpio -o -H newc -R 0:0 | gzip -1 >'" +
@@ -47,7 +46,7 @@ void NodeGuest::SetUpTestSuite() {
 void NodeGuest::SetUp() {
   HostFixture::SetUp();
   if (IsSkipped()) return;
-  ASSERT_FALSE(node_guest_image().initramfs.empty()) << "scripts/guest-image --full failed";
+  ASSERT_FALSE(node_guest_image(kernel()).initramfs.empty()) << "scripts/guest-image --full failed";
   boot();
 }
 
@@ -61,7 +60,7 @@ void NodeGuest::TearDown() {
 
 void NodeGuest::boot() {
   const Pod& launcher = make_pod("launcher");
-  lab::GuestFiles files = node_guest_image();
+  lab::GuestFiles files = node_guest_image(kernel());
   const fs::path initramfs = directory() / "initramfs.gz";
   ASSERT_NO_FATAL_FAILURE(build_initramfs(files.initramfs, directory() / "root", initramfs));
   files.initramfs = initramfs;

@@ -14,6 +14,10 @@
 // in it the plugins of this build. For what the machine that runs the tests cannot do.
 namespace vmlane::test {
 
+// Where the guest has the plugins and the program that lists kernel programs (tests/tools).
+inline constexpr const char* kPluginDirectory = "/opt/cni/bin";
+inline constexpr const char* kVerifiedInstructions = "verified-instructions";
+
 // What a plugin in the guest said.
 struct GuestOutcome {
   GuestResult process;
@@ -34,6 +38,8 @@ class NodeGuest : public HostFixture {
   static void SetUpTestSuite();
   void SetUp() override;
   void TearDown() override;
+  // Series of the kernel it boots.
+  virtual std::string kernel() const { return kNodeKernel; }
 
   // Shell text in the guest.
   GuestResult guest(const std::string& command, unsigned limit = 60);
