@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The source guard: what a workload sends under a sender that is not its own, or in a part that is not a
-// guest's, does not reach the bridge; all that an honest guest needs does.
+// guest's, does not reach the bridge or a macvtap's lower device; all that an honest guest needs does.
+#include <iostream>
 #include <map>
+#include <sstream>
 
 #include "ebpf/workload.h"
 #include "tests/conformance/sender_test.h"
@@ -119,7 +121,7 @@ class SourceGuardTest : public SenderTest {
   // With 192.0.2.x and 2001:db8::x from IPAM.
   void attach(const Json& more = Json::object()) {
     Json keys = {{"spoofCheck", true}, {"ipam", dual_stack()}};
-    if (is_tap()) keys["guestAnswers"] = false;
+    if (is_guest_lane()) keys["guestAnswers"] = false;
     keys.update(more);
     SenderTest::attach(keys);
     for (const Json& ip : result_["ips"]) {
@@ -224,10 +226,11 @@ TEST_P(SourceGuardTest, NeighbourDiscoverySpeaksForTheWorkloadAlone) {
 
 TEST_P(SourceGuardTest, GuestChoosesItsLinkLocalAddressOnceAndNeverTheGateways) {
   attach();
-  const std::string gateway =
-      MacAddress::parse(link_of("", "br1")["address"].get<std::string>()).value().link_local().to_string();
-  expect({{"gateway's", kIpv6, ipv6("::", "ff02::1", kIcmpv6, nd(135, gateway, nullptr)), false},
-          {"first", kIpv6, ipv6("::", "ff02::1", kIcmpv6, nd(135, "fe80::1234", nullptr)), true},
+  // Behind a macvtap is no gateway that the plugin would know.
+  const std::string gateway = other_station().link_local().to_string();
+  if (!is_macvtap())
+    expect({{"gateway's", kIpv6, ipv6("::", "ff02::1", kIcmpv6, nd(135, gateway, nullptr)), false}});
+  expect({{"first", kIpv6, ipv6("::", "ff02::1", kIcmpv6, nd(135, "fe80::1234", nullptr)), true},
           {"second", kIpv6, ipv6("fe80::5678", "ff02::1", kIcmpv6, nd(136, "fe80::5678", &mac_)), true},
           {"first again", kIpv6, ipv6("fe80::1234", "ff02::fb", kUdp, udp(5353, 5353)), true},
           {"third", kIpv6, ipv6("fe80::9abc", "ff02::fb", kUdp, udp(5353, 5353)), false}});
@@ -236,7 +239,7 @@ TEST_P(SourceGuardTest, GuestChoosesItsLinkLocalAddressOnceAndNeverTheGateways) 
 // The program tells the bulk of honest traffic by its first bytes; what only looks like it must not get by.
 TEST_P(SourceGuardTest, UnicastIsJudgedAsBroadcastIs) {
   attach();
-  const MacAddress node = MacAddress::parse(link_of("", "br1")["address"].get<std::string>()).value();
+  const MacAddress node = other_station();
   const std::string peer4 = "192.0.2.1";
   const std::string peer6 = "2001:db8::1";
   constexpr std::uint16_t kMoreFragments = 0x2000;
@@ -502,18 +505,20 @@ VMLANE_FOR_BRIDGE_LANES(LearningTest);
 
 TEST_P(SourceGuardTest, FramesForOthersDoNotGetToTheWorkload) {
   attach();
-  // A second NIC on the bridge, from which unknown destinations are flooded.
+  // A second NIC on the bridge, from which unknown destinations are flooded, or the wire of the lower device.
   const MacAddress far{{0x02, 0, 0, 0, 0, 0x77}};
-  must({"ip", "link", "add", "far0", "type", "veth", "peer", "name", "far1"});
-  must({"ip", "link", "set", "far0", "master", "br1", "up"});
-  must({"ip", "link", "set", "far1", "address", far.to_string(), "up"});
-  const PacketSocket sender("", "far1");
+  if (!is_macvtap()) {
+    must({"ip", "link", "add", "far0", "type", "veth", "peer", "name", "far1"});
+    must({"ip", "link", "set", "far0", "master", "br1", "up"});
+    must({"ip", "link", "set", "far1", "address", far.to_string(), "up"});
+  }
+  const PacketSocket sender("", is_macvtap() ? kFarEnd : "far1");
   const auto gets = [&](const MacAddress& destination, const std::string& text) {
     const Frame frame = make_test_frame(destination, far, text);
     sender.send(frame);
     const auto is_it = [&](const Frame& got) { return carries(got, text); };
     const auto timeout = std::chrono::milliseconds(500);
-    return (is_tap() ? guest_->receive(is_it, timeout) : wire_->receive(is_it, timeout)).has_value();
+    return (guest_ ? guest_->receive(is_it, timeout) : wire_->receive(is_it, timeout)).has_value();
   };
   ASSERT_TRUE(eventually([&] { return gets(broadcast_mac(), "to all"); }));
   EXPECT_TRUE(gets(mac_, "to the workload"));
@@ -547,6 +552,20 @@ TEST_P(SourceGuardTest, ProgramsAreLoadedOnceForAllLinks) {
   EXPECT_EQ(program_of("c1"), program_of("c2"));
 }
 
+// What the verifier went through, on this kernel; tests/vm/kernels_test.cpp has others.
+TEST_P(SourceGuardTest, ProgramsAreWithinTheVerifiersMeans) {
+  constexpr int kMostInstructions = 300'000;
+  attach();
+  std::istringstream lines(run({VMLANE_BIN_DIR "/verified-instructions"}).out);
+  std::string name;
+  int programs = 0;
+  for (int count = 0; lines >> name >> count; programs++) {
+    std::cout << "this kernel: " << name << " " << count << " instructions verified\n";
+    EXPECT_LE(count, kMostInstructions) << name;
+  }
+  EXPECT_GE(programs, 2);
+}
+
 TEST_P(SourceGuardTest, WithoutTheListOfProgramsAnotherCopyIsLoadedAndBothGoOn) {
   attach();
   std::filesystem::remove_all(node().run_dir / "programs");
@@ -562,7 +581,112 @@ TEST_P(SourceGuardTest, WithoutTheListOfProgramsAnotherCopyIsLoadedAndBothGoOn) 
   EXPECT_TRUE(left->empty());
 }
 
-VMLANE_FOR_BRIDGE_LANES(SourceGuardTest);
+// A workload of two that stand next to each other.
+struct Neighbour {
+  std::string pod;
+  MacAddress mac;
+  std::string v4;
+  std::string v6;
+  std::optional<FakeGuest> guest;
+  std::optional<PacketSocket> wire;
+
+  void send(const Frame& frame) const { guest ? guest->send(frame) : wire->send(frame); }
+  bool gets(const std::function<bool(const Frame&)>& wanted, std::chrono::milliseconds timeout) const {
+    return (guest ? guest->receive(wanted, timeout) : wire->receive(wanted, timeout)).has_value();
+  }
+};
+
+class NeighboursTest : public SourceGuardTest {
+ protected:
+  Neighbour join(const std::string& name) {
+    Json keys = {{"spoofCheck", true}, {"ipam", dual_stack()}};
+    if (!is_macvtap()) keys["isGateway"] = true;
+    if (is_guest_lane()) keys["guestAnswers"] = false;
+    const Pod& pod = make_pod(name);
+    const CniOutcome outcome = add(pod, config(keys), name);
+    EXPECT_CNI_OK(outcome);
+    Neighbour neighbour;
+    neighbour.pod = name;
+    neighbour.mac = MacAddress::parse(sandbox_interface(*outcome.document)["mac"].get<std::string>()).value();
+    for (const Json& ip : (*outcome.document)["ips"]) {
+      const std::string address = ip["address"].get<std::string>();
+      const std::string bare = address.substr(0, address.find('/'));
+      (bare.find(':') == std::string::npos ? neighbour.v4 : neighbour.v6) = bare;
+    }
+    if (is_tap()) neighbour.guest.emplace(pod.path(), "tap0", neighbour.mac);
+    if (is_macvtap()) neighbour.guest.emplace(FakeGuest::on_macvtap(pod.path(), "eth0", neighbour.mac));
+    if (!neighbour.guest) neighbour.wire.emplace(pod.path(), "eth0");
+    return neighbour;
+  }
+  // Whether a frame of `from` gets to `to`: it does before one that is known to pass.
+  bool arrives(const Neighbour& from, const Neighbour& to, const Frame& frame) {
+    const std::string mark = "mark " + std::to_string(count_++);
+    from.send(frame);
+    from.send(make_test_frame(to.mac, from.mac, mark));
+    bool found = false;
+    const bool marked = to.gets(
+        [&](const Frame& got) {
+          found = found || is_same(got, frame);
+          return carries(got, mark);
+        },
+        std::chrono::seconds(5));
+    EXPECT_TRUE(marked) << "nothing of " << from.pod << " gets to " << to.pod;
+    return found;
+  }
+  void expect_honesty(const Neighbour& from, const Neighbour& to) {
+    const std::string& all4 = "255.255.255.255";
+    const std::string& all6 = "ff02::1";
+    const std::vector<Row> rows = {
+        {"own", kEtherTypeIpv4, ipv4(from.v4, to.v4, kTcp, Bytes(20)), true},
+        {"own, IPv6", kIpv6, ipv6(from.v6, to.v6, kTcp, Bytes(20)), true},
+        {"DHCP discover",
+         kEtherTypeIpv4,
+         ipv4("0.0.0.0", all4, kUdp, udp(68, 67)),
+         true,
+         {},
+         broadcast_mac()},
+        {"ARP probe", kEtherTypeArp, arp(1, from.mac, "0.0.0.0", from.v4), true, {}, broadcast_mac()},
+        {"duplicate detection",
+         kIpv6,
+         ipv6("::", all6, kIcmpv6, nd(135, from.v6, nullptr)),
+         true,
+         {},
+         broadcast_mac()},
+        {"a second address", kEtherTypeIpv4, ipv4("192.0.2.221", to.v4, kTcp, Bytes(20)), false},
+        {"a second address, IPv6", kIpv6, ipv6("2001:db8::221", to.v6, kTcp, Bytes(20)), false},
+        {"the neighbour's own", kEtherTypeIpv4, ipv4(to.v4, to.v4, kTcp, Bytes(20)), false},
+        {"ARP for the gateway", kEtherTypeArp, arp(2, from.mac, "192.0.2.1", to.v4), false},
+        {"ND for a neighbour", kIpv6, ipv6(from.v6, to.v6, kIcmpv6, nd(136, "2001:db8::99", &from.mac)),
+         false},
+        {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign},
+        {"link-local of the neighbour", kIpv6, ipv6("fe80::1", to.v6, kIcmpv6, nd(136, to.v6, &from.mac)),
+         false},
+        {"tagged", 0x8100, Bytes{0, 7, 0x08, 0} + ipv4(from.v4, to.v4, kTcp, Bytes(20)), false},
+        {"DHCP offer", kEtherTypeIpv4, ipv4(from.v4, to.v4, kUdp, udp(67, 68)), false}};
+    for (const Row& row : rows) {
+      const Frame frame =
+          make_frame(row.destination.value_or(to.mac), row.source.value_or(from.mac), row.type, row.payload);
+      EXPECT_EQ(arrives(from, to, frame), row.passes) << row.what << " from " << from.pod;
+    }
+  }
+};
+
+// Each workload's own link judges what it sends, wherever it goes and whoever came first.
+TEST_P(NeighboursTest, F018_NothingForgedGetsToANeighbourInEitherDirection) {
+  const Neighbour first = join("first");
+  const Neighbour second = join("second");
+  ASSERT_FALSE(HasFailure());
+  ASSERT_TRUE(eventually([&] {
+    first.send(make_test_frame(second.mac, first.mac, "open?"));
+    return second.gets([](const Frame& got) { return carries(got, "open?"); },
+                       std::chrono::milliseconds(100));
+  }));
+  expect_honesty(first, second);
+  expect_honesty(second, first);
+}
+
+VMLANE_FOR_EACH_LANE(SourceGuardTest);
+VMLANE_FOR_EACH_LANE(NeighboursTest);
 
 }  // namespace
 }  // namespace vmlane::test

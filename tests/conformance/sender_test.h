@@ -16,11 +16,13 @@ namespace vmlane::test {
 
 using Bytes = std::vector<std::uint8_t>;
 
-// A workload that sends frames of its choice, and the bridge at which they arrive or not.
+// A workload that sends frames of its choice, and the bridge, or the far end of a macvtap's lower device, at
+// which they arrive or not.
 class SenderTest : public LaneTest {
  protected:
   void attach(const Json& more) {
-    Json keys = {{"isGateway", true}};
+    Json keys = Json::object();
+    if (!is_macvtap()) keys["isGateway"] = true;
     keys.update(more);
     conf_ = config(keys);
     const CniOutcome outcome = add(make_pod("a"), conf_);
@@ -29,11 +31,17 @@ class SenderTest : public LaneTest {
     mac_ = MacAddress::parse(sandbox_interface(result_)["mac"].get<std::string>()).value();
     // What the bridge would bring up to the node, once the port is open.
     if (is_tap()) guest_.emplace("/run/netns/a", "tap0", mac_);
-    if (!is_tap()) wire_.emplace("/run/netns/a", "eth0");
-    seen_.emplace("", "br1");
+    if (is_macvtap()) guest_.emplace(FakeGuest::on_macvtap("/run/netns/a", "eth0", mac_));
+    if (!guest_) wire_.emplace("/run/netns/a", "eth0");
+    seen_.emplace("", is_macvtap() ? kFarEnd : "br1");
     ASSERT_TRUE(eventually([&] { return passes(make_test_frame(broadcast_mac(), mac_, "open?")); }));
   }
-  void send(const Frame& frame) const { is_tap() ? guest_->send(frame) : wire_->send(frame); }
+  void send(const Frame& frame) const { guest_ ? guest_->send(frame) : wire_->send(frame); }
+  // Of the station behind the bridge or the lower device.
+  MacAddress other_station() const {
+    const Json link = link_of("", is_macvtap() ? kFarEnd : "br1");
+    return MacAddress::parse(link["address"].get<std::string>()).value();
+  }
   // Whether the frame reaches the bridge: it does before one that is known to pass.
   bool passes(const Frame& frame) {
     seen_->collect(std::chrono::milliseconds(0));
@@ -57,6 +65,8 @@ class SenderTest : public LaneTest {
     return got == bare;
   }
   std::string host_link() const { return host_link_of(id_of())["ifname"]; }
+
+  static constexpr const char* kFarEnd = "lower0-far";
 
   Json conf_;
   Json result_;

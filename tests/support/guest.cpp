@@ -66,14 +66,18 @@ TapOpening receive_descriptor(int channel) {
   return opening;
 }
 
+// For good.
+bool become_user(uid_t uid) {
+  return ::setgroups(0, nullptr) == 0 && ::setresgid(uid, uid, uid) == 0 && ::setresuid(uid, uid, uid) == 0;
+}
+
 // /dev/net/tun is opened as root, as a device plugin hands it out; the tap itself as the VM's user.
 int open_as_user(const std::string& netns, const std::string& tap, uid_t uid, bool multi_queue, int& fd) {
   const Fd target(::open(netns.c_str(), O_RDONLY | O_CLOEXEC));
   if (!target || ::setns(target.get(), CLONE_NEWNET) != 0) return errno;
   fd = ::open("/dev/net/tun", O_RDWR | O_CLOEXEC);
   if (fd < 0) return errno;
-  if (::setgroups(0, nullptr) != 0 || ::setresgid(uid, uid, uid) != 0 || ::setresuid(uid, uid, uid) != 0)
-    return errno;
+  if (!become_user(uid)) return errno;
   ifreq request{};
   std::copy_n(tap.begin(), std::min(tap.size(), sizeof request.ifr_name - 1), request.ifr_name);
   request.ifr_flags =
@@ -81,9 +85,14 @@ int open_as_user(const std::string& netns, const std::string& tap, uid_t uid, bo
   return ::ioctl(fd, TUNSETIFF, &request) == 0 ? 0 : errno;
 }
 
-}  // namespace
+int open_node_as_user(const std::string& node, uid_t uid, int& fd) {
+  if (!become_user(uid)) return errno;
+  fd = ::open(node.c_str(), O_RDWR | O_CLOEXEC);
+  return fd < 0 ? errno : 0;
+}
 
-TapOpening open_tap(const std::string& netns, const std::string& tap, uid_t uid, bool multi_queue) {
+// What a process of its own opens: `open` sets its argument to the descriptor and returns 0 or errno.
+TapOpening opened_by_child(const std::function<int(int&)>& open) {
   std::array<int, 2> channel{};
   if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel.data()) != 0) return {Fd(), errno};
   const Fd ours(channel[0]);
@@ -92,7 +101,7 @@ TapOpening open_tap(const std::string& netns, const std::string& tap, uid_t uid,
   if (pid < 0) return {Fd(), errno};
   if (pid == 0) {
     int fd = -1;
-    const int error = open_as_user(netns, tap, uid, multi_queue, fd);
+    const int error = open(fd);
     send_descriptor(theirs.get(), fd, error);
     ::_exit(0);
   }
@@ -102,12 +111,26 @@ TapOpening open_tap(const std::string& netns, const std::string& tap, uid_t uid,
   return opening;
 }
 
-FakeGuest::FakeGuest(const std::string& netns, const std::string& tap, const MacAddress& mac) : mac_(mac) {
-  TapOpening opening = open_tap(netns, tap, kVmUid, false);
+}  // namespace
+
+TapOpening open_tap(const std::string& netns, const std::string& tap, uid_t uid, bool multi_queue) {
+  return opened_by_child([&](int& fd) { return open_as_user(netns, tap, uid, multi_queue, fd); });
+}
+
+FakeGuest::FakeGuest(const std::string& netns, const std::string& tap, const MacAddress& mac)
+    : FakeGuest(open_tap(netns, tap, kVmUid, false), netns, tap, mac) {}
+
+FakeGuest FakeGuest::on_macvtap(const std::string& netns, const std::string& link, const MacAddress& mac) {
+  const std::string node = "/dev/tap" + std::to_string(link_of(netns, link).value("ifindex", 0));
+  return {opened_by_child([&](int& fd) { return open_node_as_user(node, kVmUid, fd); }), netns, link, mac};
+}
+
+FakeGuest::FakeGuest(TapOpening opening, const std::string& netns, const std::string& link,
+                     const MacAddress& mac)
+    : fd_(std::move(opening.fd)), mac_(mac) {
   if (opening.error != 0)
-    throw std::runtime_error("cannot open " + tap + " as the VM's user: " + std::strerror(opening.error));
-  fd_ = std::move(opening.fd);
-  if (!await_active(netns, tap)) throw std::runtime_error(tap + " does not come up");
+    throw std::runtime_error("cannot open " + link + " as the VM's user: " + std::strerror(opening.error));
+  if (!await_active(netns, link)) throw std::runtime_error(link + " does not come up");
 }
 
 FakeGuest::~FakeGuest() = default;

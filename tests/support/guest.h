@@ -21,14 +21,17 @@ struct TapOpening {
 };
 TapOpening open_tap(const std::string& netns, const std::string& tap, uid_t uid, bool multi_queue);
 
-// Stands in for a VM on a tap: sends and receives frames through the tap's descriptor.
+// Stands in for a VM on a tap or macvtap: sends and receives frames through its descriptor.
 class FakeGuest {
  public:
   // Returns when the tap takes frames. Throws when it cannot be opened by uid 107.
   FakeGuest(const std::string& netns, const std::string& tap, const MacAddress& mac);
+  // The same for a macvtap, whose device node is opened.
+  static FakeGuest on_macvtap(const std::string& netns, const std::string& link, const MacAddress& mac);
   ~FakeGuest();
   FakeGuest(const FakeGuest&) = delete;
   FakeGuest& operator=(const FakeGuest&) = delete;
+  FakeGuest(FakeGuest&&) = default;
 
   const MacAddress& mac() const { return mac_; }
   // Frames with a plain virtio header: no offload asked.
@@ -39,6 +42,8 @@ class FakeGuest {
   void serve(const IpAddress& address);
 
  private:
+  FakeGuest(TapOpening opening, const std::string& netns, const std::string& link, const MacAddress& mac);
+
   Fd fd_;
   MacAddress mac_;
   std::jthread server_;
