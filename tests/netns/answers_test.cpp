@@ -254,6 +254,37 @@ TEST_F(AnswersClientTest, DhcpcdConfiguresBothFamilies) {
   client.stop();
 }
 
+TEST_F(AnswersClientTest, SystemdNetworkdConfiguresBothFamilies) {
+  start(example_plan());
+  // Without its manager it finds here what units would have made.
+  const std::filesystem::path run = "/run/systemd";
+  std::filesystem::create_directories(run / "network");
+  spit(run / "network/10-eth0.network",
+       "[Match]\nName=eth0\n[Network]\nDHCP=yes\n[DHCPv4]\nUseMTU=yes\nUseDomains=yes\n");
+  std::filesystem::create_directories(run / "netif/links");
+  std::filesystem::create_directories(run / "netif/leases");
+  must({"chown", "-R", "systemd-network", (run / "netif").string()});
+  // It waits for udev's word on a link, but not in a container, which it tells by a /sys that is read-only.
+  BackgroundProcess client({"unshare", "--mount", "sh", "-c",
+                            "mount -t sysfs -o ro none /sys && exec /lib/systemd/systemd-networkd"},
+                           {.netns = pod_->path()});
+  const auto has = [&](const std::string& address) {
+    return std::ranges::count(addresses_of(pod_->path(), "eth0"), address) == 1;
+  };
+  EXPECT_TRUE(eventually([&] { return has("192.0.2.10/24"); }, kClientTime));
+  EXPECT_TRUE(eventually([&] { return has("2001:db8::10/128"); }, kClientTime));
+  EXPECT_TRUE(eventually([&] { return !ip_json(pod_->path(), {"-4", "route", "show", "default"}).empty(); }));
+  EXPECT_TRUE(eventually([&] { return !ip_json(pod_->path(), {"-6", "route", "show", "default"}).empty(); }));
+  EXPECT_TRUE(eventually([&] { return link_of(pod_->path(), "eth0").value("mtu", 0) == 1400; }));
+  const std::filesystem::path state =
+      run / "netif/links" / std::to_string(link_of(pod_->path(), "eth0").value("ifindex", 0));
+  for (const char* told : {"198.51.100.53", "198.51.100.54", "2001:db8::53", "blue.example"})
+    EXPECT_TRUE(eventually([&] { return slurp(state).find(told) != std::string::npos; }, kClientTime))
+        << told << " is not in\n"
+        << slurp(state);
+  client.stop();
+}
+
 TEST_F(AnswersClientTest, KernelTakesTheRouterForGood) {
   ASSERT_TRUE(pod_->run({"sysctl", "-qw", "net.ipv6.conf.eth0.accept_ra=2"}).ok());
   start(example_plan());

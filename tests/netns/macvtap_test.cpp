@@ -15,6 +15,7 @@
 
 #include "core/names.h"
 #include "tests/support/frames.h"
+#include "tests/support/guest.h"
 #include "tests/support/offload.h"
 #include "tests/support/plugin.h"
 #include "tests/support/snapshot.h"
@@ -326,6 +327,101 @@ TEST_F(MacvtapTest, F066_MigrationWithinTheNodeIsRefusedWithTheReason) {
   const CniOutcome target = start("u2");
   EXPECT_CNI_ERROR(target, Code::kConflict);
   EXPECT_NE(target.details().find("another node"), std::string::npos) << target;
+}
+
+// The test's node and a second one, a namespace, on one switch.
+class MacvtapNodesTest : public MacvtapTest {
+ protected:
+  static constexpr const char* kVm = "vm1";
+
+  void SetUp() override {
+    MacvtapTest::SetUp();
+    if (IsSkipped()) return;
+    const std::string other = make_pod("node-b").path();
+    const std::string middle = make_pod("switch").path();
+    must({"ip", "link", "set", "up0-far", "netns", middle});
+    must({"ip", "link", "add", "up0", "netns", other, "type", "veth", "peer", "name", "b-far", "netns",
+          middle});
+    for (const char* command : {"link add sw type bridge", "link set sw up", "link set up0-far master sw",
+                                "link set up0-far up", "link set b-far master sw", "link set b-far up"})
+      must({"sh", "-c", std::string("ip -n switch ") + command});
+    must({"ip", "-n", "node-b", "link", "set", "up0", "up"});
+    ASSERT_TRUE(await_active("", "up0") && await_active(other, "up0"));
+    for (const char* directory : {"state", "run/pods"}) fs::create_directories(second() / directory);
+    spit(second() / "node.json",
+         Json{{"stateDir", second() / "state"}, {"runDir", second() / "run"}, {"logFile", second() / "log"}}
+             .dump());
+    // The nodes share this machine's /dev: numbers that the first does not come to.
+    const int first = std::stoi(slurp(node().ifindex_file()));
+    spit(second() / "run/ifindex", std::to_string(first + 64));
+  }
+  fs::path second() const { return directory() / "node-b"; }
+  // ADD for a pod of the VM on one of the nodes; as the target of a migration on the second.
+  CniOutcome start(const std::string& uid, bool on_second) {
+    Json facts = {{"schema", 1},
+                  {"namespace", "blue"},
+                  {"name", uid},
+                  {"uid", uid},
+                  {"vm", {{"name", kVm}, {"uid", "v1"}}}};
+    if (on_second) facts["migration"] = {{"uid", "m1"}, {"role", "target"}};
+    const fs::path pods = on_second ? second() / "run/pods" : node().pods_dir();
+    fs::create_directories(pods);
+    spit(pods / (uid + ".json"), facts.dump());
+    CniCall request =
+        call("ADD", make_pod(uid).path(), macvtap_config({{"mac", nullptr}, {"spoofCheck", false}}), uid);
+    request.args = "K8S_POD_NAMESPACE=blue;K8S_POD_NAME=" + uid + ";K8S_POD_UID=" + uid;
+    if (on_second) request.options.netns = pod("node-b").path();
+    return run_plugin(plugin(), request, on_second ? second() / "node.json" : node_json());
+  }
+  static std::string mac_in(const CniOutcome& outcome) {
+    return outcome.document->at("interfaces").at(0).at("mac").get<std::string>();
+  }
+  // Behind which of its ports the switch has seen the MAC; empty when behind none.
+  std::string port_of(const std::string& mac) const {
+    for (const Json& entry :
+         Json::parse(pod("switch").run({"bridge", "-j", "fdb", "show", "br", "sw"}).out)) {
+      if (entry.value("mac", "") == mac) return entry.value("ifname", "");
+    }
+    return "";
+  }
+};
+
+TEST_F(MacvtapNodesTest, F066_TargetHasTheMacAndGetsTheTrafficOnceTheSourceIsGone) {
+  const CniOutcome source = start("source", false);
+  ASSERT_CNI_OK(source);
+  const std::string mac = mac_in(source);
+  const MacAddress vm_mac = mac_of(mac);
+  const MacAddress client_mac = mac_of("02:00:00:00:01:08");
+  attach("client", macvtap_config({{"mac", client_mac.to_string()}, {"spoofCheck", false}}));
+  const FakeGuest client = FakeGuest::on_macvtap(pod("client").path(), "eth0", client_mac);
+  const FakeGuest on_source = FakeGuest::on_macvtap(pod("source").path(), "eth0", vm_mac);
+  const auto gets = [&](const FakeGuest& guest, const std::string& text) {
+    client.send(make_test_frame(vm_mac, client_mac, text));
+    return guest.receive(carrying(text), std::chrono::milliseconds(200)).has_value();
+  };
+  on_source.send(make_test_frame(broadcast_mac(), vm_mac, "here"));
+  ASSERT_TRUE(eventually([&] { return port_of(mac) == "up0-far"; }));
+  ASSERT_TRUE(eventually([&] { return gets(on_source, "before"); }));
+
+  // The target is there with the same MAC, and the switch has not heard of it.
+  const CniOutcome target = start("target", true);
+  ASSERT_CNI_OK(target);
+  EXPECT_EQ(mac_in(target), mac);
+  const FakeGuest on_target = FakeGuest::on_macvtap(pod("target").path(), "eth0", vm_mac);
+  EXPECT_EQ(port_of(mac), "up0-far");
+  EXPECT_TRUE(eventually([&] { return gets(on_source, "still"); }));
+
+  // The hand-over: the source goes, although its pod's namespace lives on, and the guest speaks at the
+  // target.
+  const Json conf = macvtap_config({{"mac", nullptr}, {"spoofCheck", false}});
+  ASSERT_CNI_OK(del(pod("source").path(), conf, "source"));
+  on_target.send(make_test_frame(broadcast_mac(), vm_mac, "moved"));
+  EXPECT_TRUE(eventually([&] { return port_of(mac) == "b-far"; }));
+  EXPECT_TRUE(eventually([&] { return gets(on_target, "after"); }));
+
+  CniCall end = call("DEL", pod("target").path(), conf, "target");
+  end.options.netns = pod("node-b").path();
+  EXPECT_CNI_OK(run_plugin(plugin(), end, second() / "node.json"));
 }
 
 TEST_F(MacvtapTest, RateFromTheWorkloadIsLimited) {
