@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "manifests/yaml.h"
 
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/parser.h>
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
@@ -9,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 #include <optional>
+#include <sstream>
 
 namespace vmlane {
 namespace {
@@ -145,6 +148,39 @@ class Converter {
   std::size_t depth_ = 0;
 };
 
+// Where a document begins; looks at nothing else.
+class DocumentStart : public YAML::EventHandler {
+ public:
+  const YAML::Mark& mark() const { return mark_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { mark_ = mark; }
+  void OnDocumentEnd() override {}
+  void OnNull(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnAlias(const YAML::Mark&, YAML::anchor_t) override {}
+  void OnScalar(const YAML::Mark&, const std::string&, YAML::anchor_t, const std::string&) override {}
+  void OnSequenceStart(const YAML::Mark&, const std::string&, YAML::anchor_t,
+                       YAML::EmitterStyle::value) override {}
+  void OnSequenceEnd() override {}
+  void OnMapStart(const YAML::Mark&, const std::string&, YAML::anchor_t, YAML::EmitterStyle::value) override {
+  }
+  void OnMapEnd() override {}
+
+ private:
+  YAML::Mark mark_ = YAML::Mark::null_mark();
+};
+
+// The library's parser leaves a token that nothing may begin with (a "," or "}" of its own) where it is, and
+// LoadAll() asks it for the document at that place for ever.
+void refuse_endless_documents(const std::string& text) {
+  std::istringstream stream(text);
+  YAML::Parser parser(stream);
+  DocumentStart document;
+  for (YAML::Mark last = YAML::Mark::null_mark(); parser.HandleNextDocument(document);
+       last = document.mark()) {
+    if (document.mark().pos == last.pos) throw Refused{last, "no value begins with what stands"};
+  }
+}
+
 }  // namespace
 
 Result<std::vector<YamlDocument>> parse_yaml(std::string_view text, std::string_view what) {
@@ -152,7 +188,9 @@ Result<std::vector<YamlDocument>> parse_yaml(std::string_view text, std::string_
   try {
     std::vector<YamlDocument> documents;
     Converter converter;
-    for (const YAML::Node& node : YAML::LoadAll(std::string(text))) {
+    const std::string whole_text(text);
+    refuse_endless_documents(whole_text);
+    for (const YAML::Node& node : YAML::LoadAll(whole_text)) {
       if (!node.IsDefined() || node.IsNull()) continue;
       documents.push_back({converter.convert(node), static_cast<std::size_t>(node.Mark().line) + 1});
     }

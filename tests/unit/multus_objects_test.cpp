@@ -193,6 +193,12 @@ std::string yaml_error(const std::string& text) {
   return documents ? "" : documents.error().text();
 }
 
+TEST(MultusYaml, WhatBeginsNoValueIsRefused) {
+  for (const char* text : {",", "}", "]", "a: b\n}", "- a\n]", "--- a\n---\n,"})
+    EXPECT_NE(yaml_error(text).find("line "), std::string::npos) << text;
+  EXPECT_EQ(yaml("---\n---\na\n...\n"), Json("a"));
+}
+
 TEST(MultusYaml, PlainScalarsAreWhatKubernetesTakesThemFor) {
   EXPECT_EQ(yaml("[yes, 'yes', on, no, true, n]"), Json::parse(R"([true, "yes", true, false, true, false])"));
   EXPECT_EQ(yaml("[1, '1', 0x10, 010, 0, -5, 1.5, 1e3, 512Mi]"),
