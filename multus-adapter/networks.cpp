@@ -240,7 +240,8 @@ std::vector<LintProblem> lint(const NetworkAttachmentDefinition& nad, const fs::
           {problem.severity, nad.id(), position_of(text->text, problem.path), problem.message});
     }
   }
-  if (problems.empty()) {
+  // A warning about something else does not make up for it.
+  if (first_error(check_structure(*config), text->text, text->source)) {
     const auto version = choose_version(*config, text->source);
     if (!version) problems.push_back({Severity::kError, nad.id(), "", version.error().text()});
   }

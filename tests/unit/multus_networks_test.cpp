@@ -213,6 +213,7 @@ TEST_F(NetworksTest, LintOfGoodAndForeignConfigs) {
   EXPECT_EQ(problems("{").size(), 1U);
   EXPECT_EQ(problems("").size(), 1U);
   EXPECT_EQ(problems(R"({"type":"t","cniVersion":"7.0.0"})").size(), 1U);
+  EXPECT_EQ(problems(R"({"type":"t","cniVersion":"7.0.0","capabilites":{}})").size(), 2U);
 }
 
 }  // namespace
