@@ -62,58 +62,63 @@ static __always_inline void vmlane_renew(struct vmlane_guard* guard, struct vmla
   if (slot < VMLANE_GUARD_MAX_LEARNED) guard->learned[slot].until = until;
 }
 
-// Takes the claim of a slot back, if it is still the workload's.
-static __always_inline void vmlane_drop_claim(struct vmlane_guard* guard, __u32 slot, __u32 owner) {
-  struct vmlane_network_address old = {.network = guard->network};
+// Takes the claim of a slot back, if it is still the workload's. The stack is scarce: `scratch` is the
+// caller's.
+static __always_inline void vmlane_drop_claim(struct vmlane_guard* guard, __u32 slot, __u32 owner,
+                                              struct vmlane_network_address* scratch) {
   struct vmlane_claim* claim;
 
-  __builtin_memcpy(old.address, guard->learned[slot].address, sizeof(old.address));
-  claim = bpf_map_lookup_elem(&vmlane_claims, &old);
-  if (claim && claim->owner == owner && claim->slot == slot) bpf_map_delete_elem(&vmlane_claims, &old);
+  scratch->network = guard->network;
+  __builtin_memcpy(scratch->address, guard->learned[slot].address, sizeof(scratch->address));
+  claim = bpf_map_lookup_elem(&vmlane_claims, scratch);
+  if (claim && claim->owner == owner && claim->slot == slot) bpf_map_delete_elem(&vmlane_claims, scratch);
 }
 
-// Takes slot number `slot` for the address. 1: done, 0: the slot is in use, below 0: it cannot be had.
+// A verifier of Linux 6.1 takes a map's key from the stack and not from what a function was given: the three
+// functions below copy it.
+
+// Takes a slot for the address until then. 1: done, 0: the slot is in use, below 0: it cannot be had.
 __noinline int vmlane_learn_in(struct vmlane_guard* guard, struct vmlane_network_address* address,
-                               struct vmlane_claim* wanted) {
-  __u64 now = bpf_ktime_get_boot_ns();
+                               __u32 owner, __u32 slot, __u64 until) {
+  struct vmlane_claim claim = {.owner = owner, .slot = slot, .until = until};
+  struct vmlane_network_address key;
   struct vmlane_learned* learned;
-  struct vmlane_claim claim;
   __u64 was;
 
-  if (!guard || !address || !wanted || wanted->slot >= VMLANE_GUARD_MAX_LEARNED) return -1;
-  claim = *wanted;
-  learned = &guard->learned[claim.slot & (VMLANE_GUARD_MAX_LEARNED - 1)];
+  if (!guard || !address || slot >= VMLANE_GUARD_MAX_LEARNED) return -1;
+  learned = &guard->learned[slot & (VMLANE_GUARD_MAX_LEARNED - 1)];
   was = learned->until;
   // One processor has the slot, and the others take it for used.
-  if (was > now || __sync_val_compare_and_swap(&learned->until, was, VMLANE_WITHOUT_END) != was) return 0;
-  if (was) vmlane_drop_claim(guard, claim.slot & (VMLANE_GUARD_MAX_LEARNED - 1), claim.owner);
-  __builtin_memcpy(learned->address, address->address, sizeof(learned->address));
-  if (bpf_map_update_elem(&vmlane_claims, address, &claim, BPF_ANY)) {
+  if (was > bpf_ktime_get_boot_ns()) return 0;
+  if (__sync_val_compare_and_swap(&learned->until, was, VMLANE_WITHOUT_END) != was) return 0;
+  if (was) vmlane_drop_claim(guard, slot & (VMLANE_GUARD_MAX_LEARNED - 1), owner, &key);
+  key = *address;
+  __builtin_memcpy(learned->address, key.address, sizeof(learned->address));
+  if (bpf_map_update_elem(&vmlane_claims, &key, &claim, BPF_ANY)) {
     learned->until = 0;
     return -1;
   }
-  learned->until = claim.until;
+  learned->until = until;
   return 1;
 }
 
 // Whether the address is the workload's from now on, until then: nobody else's, and there is room.
 __noinline int vmlane_learn(struct vmlane_guard* guard, struct vmlane_network_address* address, __u32 owner,
                             __u64 until) {
-  struct vmlane_claim wanted = {.owner = owner, .until = until};
+  struct vmlane_network_address key;
   struct vmlane_claim* claim;
 
   if (!guard || !address || !vmlane_may_be_learned(address->address)) return 0;
-  claim = bpf_map_lookup_elem(&vmlane_claims, address);
+  key = *address;
+  claim = bpf_map_lookup_elem(&vmlane_claims, &key);
   if (claim && claim->until > bpf_ktime_get_boot_ns()) {
     if (claim->owner != owner) return 0;
     vmlane_renew(guard, claim, until);
     return 1;
   }
   for (__u32 slot = 0; slot < VMLANE_GUARD_MAX_LEARNED; slot++) {
-    int done;
+    int done = vmlane_learn_in(guard, &key, owner, slot, until);
 
-    wanted.slot = slot;
-    done = vmlane_learn_in(guard, address, &wanted);
     if (done) return done > 0;
   }
   return 0;
@@ -155,11 +160,13 @@ static __always_inline void vmlane_make_plain(const struct vmlane_network_addres
 __noinline int vmlane_may_use(struct vmlane_guard* guard, struct vmlane_network_address* address,
                               __u32 owner) {
   __u64 now = bpf_ktime_get_boot_ns();
+  struct vmlane_network_address key;
   struct vmlane_claim* claim;
   __u64 until;
 
   if (!guard || !address) return 0;
-  claim = bpf_map_lookup_elem(&vmlane_claims, address);
+  key = *address;
+  claim = bpf_map_lookup_elem(&vmlane_claims, &key);
   if (claim && claim->until > now) {
     if (claim->owner != owner) return 0;
     until = claim->until;
@@ -169,11 +176,11 @@ __noinline int vmlane_may_use(struct vmlane_guard* guard, struct vmlane_network_
     }
   } else if (guard->flags & VMLANE_GUARD_LEARN_FIRST) {
     until = now + VMLANE_IDLE;
-    if (!vmlane_learn(guard, address, owner, until)) return 0;
+    if (!vmlane_learn(guard, &key, owner, until)) return 0;
   } else {
-    return !vmlane_binds(guard, vmlane_is_ipv4(address->address));
+    return !vmlane_binds(guard, vmlane_is_ipv4(key.address));
   }
-  vmlane_make_plain(address, owner, until);
+  vmlane_make_plain(&key, owner, until);
   return 1;
 }
 

@@ -39,11 +39,13 @@ static __always_inline void vmlane_look_now(__u32 owner) {
 
 // A client has one DHCP lease: another ends those before it.
 static __always_inline void vmlane_end_other_ipv4(struct vmlane_guard* guard, __be32 address, __u32 owner) {
+  struct vmlane_network_address scratch;
+
   for (__u32 slot = 0; slot < VMLANE_GUARD_MAX_LEARNED; slot++) {
     struct vmlane_learned* learned = &guard->learned[slot];
 
     if (!learned->until || !vmlane_is_ipv4(learned->address) || learned->address[3] == address) continue;
-    vmlane_drop_claim(guard, slot, owner);
+    vmlane_drop_claim(guard, slot, owner, &scratch);
     learned->until = 0;
   }
 }

@@ -62,15 +62,19 @@ struct vmlane_vlan_tag {
   __be16 type;
 };
 
-// The part of a neighbour discovery message before its options, where it has a target (RFC 4861, 4.3
-// and 4.4).
-struct vmlane_nd {
-  __u8 type;
-  __u8 code;
-  __be16 checksum;
-  __be32 flags;
-  __be32 target[4];
+// Where a neighbour discovery message has its target (RFC 4861, 4.3 and 4.4), and the options behind it.
+#define VMLANE_ND_TARGET 8
+#define VMLANE_ND_OPTIONS 24
+#define VMLANE_RS_OPTIONS 8
+
+// The beginning of an IPv6 header. The stack is scarce in the functions below, which call each other.
+struct vmlane_ip6_head {
+  __be32 version;
+  __be16 length;
+  __u8 next;
+  __u8 hop_limit;
 };
+#define VMLANE_IP6_SOURCE 8
 
 // An ND option that has a link-layer address.
 struct vmlane_nd_option {
@@ -173,7 +177,7 @@ static __always_inline int vmlane_owns_link_local(struct vmlane_guard* guard, co
   return 0;
 }
 
-// An address that the workload may have: its own, an allowed, a learned or a link-local one.
+// An IPv6 address that the workload may have: its own, an allowed, a learned or a link-local one.
 __noinline int vmlane_owns_ipv6(struct vmlane_guard* guard, struct vmlane_network_address* which,
                                 __u32 owner) {
   const __be32* address;
@@ -194,12 +198,13 @@ __noinline int vmlane_owns_ipv6(struct vmlane_guard* guard, struct vmlane_networ
   return guard->flags & VMLANE_GUARD_LEARNS && vmlane_may_use(guard, which, owner);
 }
 
-static __always_inline int vmlane_may_be_ipv6(struct vmlane_guard* guard, const __be32* address,
-                                              __u32 owner) {
+// The same of one that stands in the frame.
+static __always_inline int vmlane_may_be_ipv6_at(struct __sk_buff* skb, struct vmlane_guard* guard,
+                                                 __u32 at) {
   struct vmlane_network_address which = {.network = guard->network};
 
-  __builtin_memcpy(which.address, address, sizeof(which.address));
-  return vmlane_owns_ipv6(guard, &which, owner);
+  return !bpf_skb_load_bytes(skb, at, which.address, sizeof(which.address)) &&
+         vmlane_owns_ipv6(guard, &which, vmlane_key_of(skb));
 }
 
 // RFC 826 for Ethernet and IPv4, and RARP (RFC 903), by which QEMU announces a migrated guest. `source` is
@@ -286,31 +291,25 @@ static __always_inline int vmlane_guard_nd_options(struct __sk_buff* skb, struct
 
 // Neighbour discovery (RFC 4861), with `end` behind the IPv6 payload. What it advertises, or looks for
 // duplicates of, must be what the workload may take.
-static __always_inline int vmlane_guard_nd(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 offset,
-                                           __u32 end, int unspecified) {
-  struct vmlane_nd nd;
-
-  if (bpf_skb_load_bytes(skb, offset, &nd, 8)) return VMLANE_GUARD_BAD_ND;
-  if (nd.type == VMLANE_ND_RS) return vmlane_guard_nd_options(skb, guard, offset + 8, end);
-  if (bpf_skb_load_bytes(skb, offset, &nd, sizeof(nd))) return VMLANE_GUARD_BAD_ND;
-  if ((nd.type == VMLANE_ND_NA || unspecified) && !vmlane_may_be_ipv6(guard, nd.target, vmlane_key_of(skb)))
+static __always_inline int vmlane_guard_nd(struct __sk_buff* skb, struct vmlane_guard* guard, __u8 type,
+                                           __u32 offset, __u32 end, int unspecified) {
+  if (type == VMLANE_ND_RS) return vmlane_guard_nd_options(skb, guard, offset + VMLANE_RS_OPTIONS, end);
+  if ((type == VMLANE_ND_NA || unspecified) && !vmlane_may_be_ipv6_at(skb, guard, offset + VMLANE_ND_TARGET))
     return VMLANE_GUARD_BAD_ND;
-  return vmlane_guard_nd_options(skb, guard, offset + sizeof(nd), end);
+  return vmlane_guard_nd_options(skb, guard, offset + VMLANE_ND_OPTIONS, end);
 }
 
-// ICMPv6, with the IPv6 header at `ip_offset`.
+// ICMPv6, with the IPv6 header at `ip_offset`, which has no source address when `unspecified`.
 __noinline int vmlane_guard_icmpv6(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 ip_offset,
-                                   __u32 offset) {
-  struct ipv6hdr ip;
+                                   __u32 offset, __u32 unspecified) {
+  struct vmlane_ip6_head ip;
   __u32 end;
   __u8 type;
-  int unspecified;
 
   if (!guard || ip_offset > 64 || offset > 1024) return VMLANE_GUARD_MALFORMED;
   if (bpf_skb_load_bytes(skb, ip_offset, &ip, sizeof(ip)) ||
       bpf_skb_load_bytes(skb, offset, &type, sizeof(type)))
     return VMLANE_GUARD_MALFORMED;
-  unspecified = vmlane_guard_is_unspecified(ip.saddr.in6_u.u6_addr32);
   if (type == VMLANE_ND_RA || type == VMLANE_ND_REDIRECT)
     return guard->flags & VMLANE_GUARD_TRUSTED ? VMLANE_GUARD_PASS : VMLANE_GUARD_ROUTER;
   if (type == VMLANE_MLD_REPORT || type == VMLANE_MLDV2_REPORT) return VMLANE_GUARD_PASS;
@@ -318,8 +317,8 @@ __noinline int vmlane_guard_icmpv6(struct __sk_buff* skb, struct vmlane_guard* g
     return unspecified ? VMLANE_GUARD_BAD_IPV6 : VMLANE_GUARD_PASS;
   if (ip.hop_limit != VMLANE_ND_HOP_LIMIT || (unspecified && type == VMLANE_ND_NA))
     return VMLANE_GUARD_BAD_ND;
-  end = ip_offset + sizeof(ip) + bpf_ntohs(ip.payload_len);
-  return vmlane_guard_nd(skb, guard, offset, end, unspecified);
+  end = ip_offset + sizeof(struct ipv6hdr) + bpf_ntohs(ip.length);
+  return vmlane_guard_nd(skb, guard, type, offset, end, unspecified);
 }
 
 static __always_inline int vmlane_is_extension(__u8 header) {
@@ -357,7 +356,8 @@ static __always_inline int vmlane_skip_extensions(struct __sk_buff* skb, __u32 o
 }
 
 __noinline int vmlane_guard_ipv6(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 offset) {
-  struct ipv6hdr ip;
+  struct vmlane_network_address source = {};
+  struct vmlane_ip6_head ip;
   struct udphdr udp;
   int fragment = 0;
   int unspecified;
@@ -365,16 +365,19 @@ __noinline int vmlane_guard_ipv6(struct __sk_buff* skb, struct vmlane_guard* gua
   __u8 header;
 
   if (!guard || offset > 64) return VMLANE_GUARD_MALFORMED;
-  if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) || ip.version != 6) return VMLANE_GUARD_MALFORMED;
-  unspecified = vmlane_guard_is_unspecified(ip.saddr.in6_u.u6_addr32);
-  if (!unspecified && !vmlane_may_be_ipv6(guard, ip.saddr.in6_u.u6_addr32, vmlane_key_of(skb)))
-    return VMLANE_GUARD_BAD_IPV6;
-  header = ip.nexthdr;
-  upper = vmlane_skip_extensions(skb, offset + sizeof(ip), &header, &fragment);
+  if (bpf_skb_load_bytes(skb, offset, &ip, sizeof(ip)) ||
+      (ip.version & bpf_htonl(0xf0000000)) != bpf_htonl(0x60000000) ||
+      bpf_skb_load_bytes(skb, offset + VMLANE_IP6_SOURCE, source.address, sizeof(source.address)))
+    return VMLANE_GUARD_MALFORMED;
+  source.network = guard->network;
+  unspecified = vmlane_guard_is_unspecified(source.address);
+  if (!unspecified && !vmlane_owns_ipv6(guard, &source, vmlane_key_of(skb))) return VMLANE_GUARD_BAD_IPV6;
+  header = ip.next;
+  upper = vmlane_skip_extensions(skb, offset + sizeof(struct ipv6hdr), &header, &fragment);
   if (upper < 0) return VMLANE_GUARD_MALFORMED;
   if (upper == 0) return unspecified ? VMLANE_GUARD_BAD_IPV6 : VMLANE_GUARD_PASS;
   if (header == IPPROTO_ICMPV6) {
-    int reason = vmlane_guard_icmpv6(skb, guard, offset, upper);
+    int reason = vmlane_guard_icmpv6(skb, guard, offset, upper, unspecified);
     __u8 type = 0;
 
     // Neighbour discovery in fragments is what guards cannot read: RFC 6980 forbids it.
