@@ -15,22 +15,21 @@
 namespace vmlane::netlink {
 namespace {
 
-// Where our filter is in a clsact qdisc. Fixed, so that it can be found and replaced.
+// Where our filters are in a clsact qdisc. Fixed, with the order as priority, so that they can be found and replaced.
 constexpr std::uint32_t kFilterHandle = 1;
-constexpr std::uint32_t kFilterPriority = 1;
 
 std::uint32_t parent_of(Direction direction) {
   return TC_H_MAKE(TC_H_CLSACT, direction == Direction::kIngress ? TC_H_MIN_INGRESS : TC_H_MIN_EGRESS);
 }
 
-tcmsg filter_header(int index, Direction direction) {
+tcmsg filter_header(int index, Direction direction, FilterOrder order) {
   constexpr unsigned kPriorityShift = 16;
   tcmsg header{};
   header.tcm_family = AF_UNSPEC;
   header.tcm_ifindex = index;
   header.tcm_parent = parent_of(direction);
   header.tcm_handle = kFilterHandle;
-  header.tcm_info = (kFilterPriority << kPriorityShift) | htons(ETH_P_ALL);
+  header.tcm_info = (static_cast<std::uint32_t>(order) << kPriorityShift) | htons(ETH_P_ALL);
   return header;
 }
 
@@ -55,7 +54,7 @@ std::string subject(int index, Direction direction) {
 Result<> set_bpf_filter(const Namespace& network_namespace, int index, Direction direction,
                         const BpfFilterSpec& spec) {
   VMLANE_ASSIGN(Socket socket, Socket::open(network_namespace));
-  Message filter(RTM_NEWTFILTER, NLM_F_CREATE, filter_header(index, direction));
+  Message filter(RTM_NEWTFILTER, NLM_F_CREATE, filter_header(index, direction, spec.order));
   filter.put_string(TCA_KIND, "bpf");
   filter.nest(TCA_OPTIONS, [&] {
     filter.put_u32(TCA_BPF_CLASSID, spec.class_id);
@@ -70,9 +69,9 @@ Result<> set_bpf_filter(const Namespace& network_namespace, int index, Direction
 }
 
 Result<std::optional<BpfFilter>> bpf_filter(const Namespace& network_namespace, int index,
-                                            Direction direction) {
+                                            Direction direction, FilterOrder order) {
   VMLANE_ASSIGN(Socket socket, Socket::open(network_namespace));
-  Message message(RTM_GETTFILTER, 0, filter_header(index, direction));
+  Message message(RTM_GETTFILTER, 0, filter_header(index, direction, order));
   message.put_string(TCA_KIND, "bpf");
   VMLANE_ASSIGN(const Reply reply, socket.request(message));
   // ENOENT: no such filter; EINVAL: no clsact qdisc.

@@ -15,6 +15,9 @@ namespace vmlane::netlink {
 // As the link sees it: what it receives, and what it sends.
 enum class Direction { kIngress, kEgress };
 
+// Filters of a direction run one after the other, the lower number first, until one decides.
+enum class FilterOrder : std::uint8_t { kFirst = 1, kSecond = 2 };
+
 struct BpfFilter {
   std::uint32_t program_id = 0;
   // What the program finds in __sk_buff::tc_classid before its first instruction: by it one loaded program
@@ -26,15 +29,18 @@ struct BpfFilterSpec {
   int program = -1;  // descriptor of a program of type sched_cls
   std::string name;  // shown by `tc filter show`
   std::uint16_t class_id = 0;
+  FilterOrder order = FilterOrder::kFirst;
 };
 
-// Adds the qdisc where the link has none, and the filter, which takes the place of an earlier one of ours.
+// Adds the qdisc where the link has none, and the filter, which takes the place of an earlier one of ours of the
+// same order.
 // One system call. Code::kNotFound when the link is gone.
 Result<> set_bpf_filter(const Namespace& network_namespace, int index, Direction direction,
                         const BpfFilterSpec& spec);
 
 // The filter that set_bpf_filter put there; none when there is none. Code::kNotFound when the link is gone.
 Result<std::optional<BpfFilter>> bpf_filter(const Namespace& network_namespace, int index,
-                                            Direction direction);
+                                            Direction direction,
+                                            FilterOrder order = FilterOrder::kFirst);
 
 }  // namespace vmlane::netlink

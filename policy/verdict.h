@@ -26,7 +26,7 @@
  * the Admin tier, then those of NetworkPolicies, or else of the Baseline tier.
  */
 
-#ifdef __bpf__ /* the target has no stdint.h of its own */
+#ifdef __bpf__ /* the target has no stdint.h of its own; bpf_helpers.h is included before */
 typedef __UINT8_TYPE__ uint8_t;
 typedef __UINT16_TYPE__ uint16_t;
 typedef __UINT32_TYPE__ uint32_t;
@@ -163,10 +163,17 @@ struct vmlane_policy_group_class {
   uint64_t both; /* group plus one, 0 for a free entry; in the upper half its class */
 };
 
+#ifdef __bpf__
+struct vmlane_policy_tables {
+  void* lines; /* an array map with elements of one line */
+  uint32_t slot; /* where a map of maps has it */
+};
+#else
 struct vmlane_policy_tables {
   const void* base;
   uint32_t size;
 };
+#endif
 
 struct vmlane_policy_peer {
   uint32_t group;
@@ -193,8 +200,15 @@ struct vmlane_policy_answer {
 /* The bytes at `offset`, or a null pointer when they are not all in the block. `size` divides 64. */
 static inline const void* vmlane_policy_at(const struct vmlane_policy_tables* tables, uint32_t offset,
                                            uint32_t size) {
+#ifdef __bpf__
+  const uint32_t index = offset / VMLANE_POLICY_LINE;
+  const uint8_t* line = VMLANE_POLICY_CAST(const uint8_t*, bpf_map_lookup_elem(tables->lines, &index));
+  if (!line || (offset & (size - 1)) != 0) return 0;
+  return line + (offset & (VMLANE_POLICY_LINE - size));
+#else
   if (offset >= tables->size || tables->size - offset < size || (offset & (size - 1)) != 0) return 0;
   return VMLANE_POLICY_CAST(const uint8_t*, tables->base) + offset;
+#endif
 }
 
 static inline uint32_t vmlane_policy_u16(const struct vmlane_policy_tables* tables, uint32_t offset,
@@ -218,6 +232,17 @@ static inline const struct vmlane_policy_header* vmlane_policy_header_of(
 
 /* Number of the lowest bit that is set; `value` is not 0. */
 static inline uint32_t vmlane_policy_first_bit(uint64_t value) {
+#ifdef __bpf__
+  /* Without a branch, of which the verifier would follow both sides each time. A de Bruijn sequence has every
+     number of 6 bits once. The compiler must not see what this is. */
+  static const uint8_t numbers[64] = {0,  1,  2,  53, 3,  7,  54, 27, 4,  38, 41, 8,  34, 55, 48, 28,
+                                      62, 5,  39, 46, 44, 42, 22, 9,  24, 35, 59, 56, 49, 18, 29, 11,
+                                      63, 52, 6,  26, 37, 40, 33, 47, 61, 45, 43, 21, 23, 58, 17, 10,
+                                      51, 25, 36, 32, 60, 20, 57, 16, 50, 31, 19, 15, 30, 14, 13, 12};
+  uint64_t place = (value & -value) * 0x022fdd63cc95386dULL;
+  __asm__ volatile("" : "+r"(place));
+  return numbers[place >> 58];
+#else
   uint32_t bit = 0;
   if (!(value & 0xffffffffULL)) {
     bit += 32;
@@ -240,6 +265,7 @@ static inline uint32_t vmlane_policy_first_bit(uint64_t value) {
     value >>= 2;
   }
   return bit + !(value & 1ULL);
+#endif
 }
 
 /* The bits of word `word` that are at or above bit `start` of the row. */
@@ -249,32 +275,50 @@ static inline uint64_t vmlane_policy_from(uint32_t word, uint32_t start) {
   return ~0ULL << (start & 63);
 }
 
+/* Two rows, of peers and of ports, by their offsets; and from which rule on they are looked at. */
+struct vmlane_policy_rows {
+  uint32_t peer;
+  uint32_t port;
+  uint32_t words;
+  uint32_t summary;
+  uint32_t start;
+};
+
+static inline uint64_t vmlane_policy_both(const struct vmlane_policy_tables* tables,
+                                          const struct vmlane_policy_rows* rows, uint32_t word) {
+  return vmlane_policy_u64(tables, rows->peer + word * 8) & vmlane_policy_u64(tables, rows->port + word * 8);
+}
+
 /* First rule at or after `start` that both rows have, or NO_RULE. */
-static inline uint32_t vmlane_policy_first_rule(const struct vmlane_policy_tables* tables,
-                                                const struct vmlane_policy_profile* profile, uint32_t peer,
-                                                uint32_t port, uint32_t start) {
-  if (profile->summary == 0) {
-    for (uint32_t word = 0; word < VMLANE_POLICY_PLAIN_WORDS && word < profile->words; word++) {
-      const uint64_t both = vmlane_policy_u64(tables, peer + word * 8) &
-                            vmlane_policy_u64(tables, port + word * 8) & vmlane_policy_from(word, start);
+static inline uint32_t vmlane_policy_scan(const struct vmlane_policy_tables* tables,
+                                          const struct vmlane_policy_rows* rows) {
+  if (rows->summary == 0) {
+    for (uint32_t word = 0; word < VMLANE_POLICY_PLAIN_WORDS && word < rows->words; word++) {
+      const uint64_t both = vmlane_policy_both(tables, rows, word) & vmlane_policy_from(word, rows->start);
       if (both) return word * 64 + vmlane_policy_first_bit(both);
     }
     return VMLANE_POLICY_NO_RULE;
   }
-  for (uint32_t part = 0; part < VMLANE_POLICY_MAX_SUMMARY && part < profile->summary; part++) {
-    const uint32_t at = (profile->words + part) * 8;
-    uint64_t words = vmlane_policy_u64(tables, peer + at) & vmlane_policy_u64(tables, port + at) &
-                     vmlane_policy_from(part, start / 64);
+  for (uint32_t part = 0; part < VMLANE_POLICY_MAX_SUMMARY && part < rows->summary; part++) {
+    uint64_t words = vmlane_policy_both(tables, rows, rows->words + part) &
+                     vmlane_policy_from(part, rows->start / 64);
     for (uint32_t turn = 0; turn < 64 && words; turn++) {
       const uint32_t word = part * 64 + vmlane_policy_first_bit(words);
-      const uint64_t both = vmlane_policy_u64(tables, peer + word * 8) &
-                            vmlane_policy_u64(tables, port + word * 8) & vmlane_policy_from(word, start);
+      const uint64_t both = vmlane_policy_both(tables, rows, word) & vmlane_policy_from(word, rows->start);
       if (both) return word * 64 + vmlane_policy_first_bit(both);
       words &= words - 1;
     }
   }
   return VMLANE_POLICY_NO_RULE;
 }
+
+#ifdef __bpf__
+/* The same as a function of the program, which the kernel's verifier proves by itself. */
+int vmlane_policy_scan_slot(uint32_t slot, struct vmlane_policy_rows* rows);
+#define VMLANE_POLICY_SCAN(tables, rows) vmlane_policy_scan_slot((tables)->slot, rows)
+#else
+#define VMLANE_POLICY_SCAN(tables, rows) vmlane_policy_scan(tables, rows)
+#endif
 
 static inline uint32_t vmlane_policy_mix(uint32_t hash, uint32_t word) {
   hash = (hash ^ word) * 0x9e3779b1U;
@@ -398,11 +442,11 @@ static inline struct vmlane_policy_answer vmlane_policy_ask_profile(
   const uint32_t peer_class = vmlane_policy_peer_class(tables, profile, question->group);
   const uint32_t port_class = vmlane_policy_port_class(tables, profile, question->protocol, question->port);
   const uint32_t bytes = (profile->words + profile->summary) * 8;
-  const uint32_t peer = profile->peer_rows + peer_class * bytes;
-  const uint32_t port = profile->port_rows + port_class * bytes;
-  uint32_t start = 0;
+  struct vmlane_policy_rows rows = {profile->peer_rows + peer_class * bytes,
+                                    profile->port_rows + port_class * bytes, profile->words, profile->summary,
+                                    0};
   for (uint32_t turn = 0; turn < 2; turn++) { /* the second turn follows a Pass of the Admin tier */
-    const uint32_t found = vmlane_policy_first_rule(tables, profile, peer, port, start);
+    const uint32_t found = VMLANE_POLICY_CAST(uint32_t, VMLANE_POLICY_SCAN(tables, &rows));
     if (question->own_node && (found >= profile->admin_count || found >= profile->rule_count))
       return vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none);
     if (found >= profile->rule_count) break;
@@ -411,7 +455,7 @@ static inline struct vmlane_policy_answer vmlane_policy_ask_profile(
     if (rule->action != VMLANE_POLICY_PASS || found >= profile->admin_count)
       return vmlane_policy_say(rule->action != VMLANE_POLICY_DENY, VMLANE_POLICY_BY_RULE, rule->policy,
                                rule->index);
-    start = profile->admin_count;
+    rows.start = profile->admin_count;
   }
   if (profile->flags & VMLANE_POLICY_PROFILE_ISOLATED)
     return vmlane_policy_say(0, VMLANE_POLICY_ISOLATED, profile->isolated_by, none);

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <vector>
+
+#include "core/error.h"
+#include "core/files.h"
+
+namespace vmlane::ebpf {
+
+// The maps of policy.bpf.c.
+enum class PolicyMap : std::uint8_t { kSubjects, kOwners, kState, kTables, kConnections, kCounters, kEvents };
+inline constexpr std::size_t kPolicyMaps = 7;
+
+// The programs of policy.bpf.c and their maps, held for as long as this object lives or a link has them.
+struct PolicyPrograms {
+  Fd from;
+  Fd to;
+  std::array<Fd, kPolicyMaps> maps;
+  std::uint32_t from_id = 0;
+  std::uint32_t to_id = 0;
+  std::array<std::uint32_t, kPolicyMaps> map_ids{};
+
+  int map(PolicyMap which) const { return maps[static_cast<std::size_t>(which)].get(); }
+  std::uint32_t map_id(PolicyMap which) const { return map_ids[static_cast<std::size_t>(which)]; }
+};
+
+// Those of this build that somebody on this node already has, a link or an agent, else freshly loaded ones.
+Result<PolicyPrograms> policy_programs(const std::filesystem::path& run_dir);
+
+// Those of each build that somebody on this node has.
+Result<std::vector<PolicyPrograms>> all_policy_programs(const std::filesystem::path& run_dir);
+
+}  // namespace vmlane::ebpf
