@@ -278,9 +278,9 @@ VMLANE_STAGE_PART int vmlane_stage_look(VMLANE_STAGE_CONTEXT context, struct vml
   if (!stage) return 0;
   struct vmlane_connection* entry = vmlane_stage_find(context, stage);
   if (!entry) return 0;
-  const uint32_t none = entry->rule == VMLANE_CONNECTION_NO_RULE;
-  stage->answer = vmlane_policy_say(0, none ? VMLANE_POLICY_ISOLATED : VMLANE_POLICY_BY_RULE, entry->policy,
-                                    none ? VMLANE_POLICY_NO_RULE : entry->rule);
+  stage->answer = vmlane_policy_say(0, VMLANE_POLICY_BY_RULE, entry->policy, entry->rule);
+  if (entry->rule == VMLANE_CONNECTION_NO_RULE)
+    stage->answer = vmlane_policy_say(0, VMLANE_POLICY_ISOLATED, entry->policy, VMLANE_POLICY_NO_RULE);
   if (entry->generation != stage->generation) vmlane_stage_judge_again(context, stage, entry);
   stage->found_flags = entry->flags;
   stage->found_state = entry->state;

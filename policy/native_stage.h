@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "policy/connection.h"
+#include "policy/subject.h"
+#include "policy/verdict.h"
+
+namespace vmlane::policy {
+
+// The policy stage (stage.h) outside of the kernel: over a block of tables and connections in this process's memory.
+// For one thread.
+class NativeStage {
+ public:
+  struct Outcome {
+    std::uint32_t reason = VMLANE_STAGE_PASS;  // VMLANE_STAGE_*
+    vmlane_policy_answer answer{};             // when tables or a known connection decided
+    bool loose = false;                        // see vmlane_stage
+    bool passes() const { return reason == VMLANE_STAGE_PASS; }
+  };
+
+  // Room for `connections`, a power of two from 8 on. Whoever knows `seed` can aim at one set.
+  NativeStage(std::size_t connections, std::uint32_t seed);
+
+  // The block stays the caller's. Connections that were judged by another generation are judged again.
+  void use_tables(const vmlane_policy_tables& tables, std::uint32_t generation);
+
+  // What is made of a frame (from its Ethernet header on) that `workload` sends (VMLANE_POLICY_EGRESS) or gets, at
+  // `now` in ticks. Its number in the tables is endpoint[0]. `from_node`: the node itself made it.
+  Outcome decide(std::span<const std::uint8_t> frame, vmlane_policy_workload& workload, std::uint8_t direction,
+                 std::uint32_t now, bool from_node = false);
+
+  std::span<const vmlane_connection_set> connections() const { return sets_; }
+
+ private:
+  std::vector<vmlane_connection_set> sets_;
+  vmlane_policy_tables tables_{};
+  std::uint32_t generation_ = 0;
+  std::uint32_t seed_ = 0;
+};
+
+}  // namespace vmlane::policy

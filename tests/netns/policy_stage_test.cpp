@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+// The policy stage in the kernel: the same as native code for every packet of the same sequence, under tables that
+// change meanwhile.
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <map>
+#include <random>
+
+#include "core/names.h"
+#include "ebpf/policy.h"
+#include "ebpf/policy_programs.h"
+#include "ebpf/policy_tables.h"
+#include "policy/compiler.h"
+#include "policy/native_stage.h"
+#include "policy/reader.h"
+#include "tests/support/host.h"
+#include "tests/support/long_run.h"
+#include "tests/support/policy_frames.h"
+#include "tests/support/policy_world.h"
+#include "tests/support/result.h"
+
+namespace vmlane::test {
+namespace {
+
+using ebpf::PolicyMap;
+using ebpf::PolicyTables;
+using policy::NativeStage;
+
+// So many that none is crowded out: the two sides sort them into sets by seeds of their own.
+constexpr std::size_t kConnections = 1 << 15;
+constexpr int kPass = -1;  // TC_ACT_UNSPEC
+
+std::uint32_t ticks() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<std::uint32_t>(
+      (static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec)) >>
+      VMLANE_CONNECTION_TICK_BITS);
+}
+
+// A context like the kernel's; filters put the class id where a test run must not, so the test's workload is the one
+// with key 0.
+class PolicyStageTest : public HostFixture {
+ protected:
+  void SetUp() override {
+    HostFixture::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    programs_.emplace(value_of(ebpf::policy_programs(node().run_dir)));
+    tables_.emplace(value_of(PolicyTables::open(node().run_dir, {.connections = kConnections})));
+  }
+  // A workload that was not there before.
+  void introduce(std::uint32_t flags) {
+    const std::uint32_t last = workload_.incarnation;
+    workload_ = {};
+    workload_.incarnation = last + 1;
+    native_ = NativeStage(kConnections, 1);
+    workload_.flags = flags;
+    write_workload();
+  }
+  void write_workload() const {
+    const std::uint32_t key = 0;
+    ASSERT_EQ(bpf_map_update_elem(programs_->map(PolicyMap::kSubjects), &key, &workload_, BPF_ANY), 0);
+  }
+  // The tables have the workload under that number from now on.
+  void publish(const policy::Compiled& compiled, std::uint32_t endpoint) {
+    generation_++;
+    ASSERT_TRUE(tables_->publish(generation_, compiled.words, {}));
+    const std::uint64_t number = std::uint64_t{workload_.incarnation} << 32 | (endpoint + 1);
+    workload_.endpoint[0] = number;
+    workload_.endpoint[1] = number;
+    write_workload();
+    native_.use_tables(compiled.tables(), static_cast<std::uint32_t>(generation_));
+  }
+  bool kernel_passes(const Frame& frame, bool egress) const {
+    Frame out(frame.size() + 256);
+    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
+                .data_size_in = static_cast<std::uint32_t>(frame.size()),
+                .data_size_out = static_cast<std::uint32_t>(out.size()));
+    const int program = (egress ? programs_->from : programs_->to).get();
+    EXPECT_EQ(bpf_prog_test_run_opts(program, &options), 0);
+    return static_cast<int>(options.retval) == kPass;
+  }
+  NativeStage::Outcome natively(const Frame& frame, bool egress) {
+    return native_.decide(frame, workload_, egress ? VMLANE_POLICY_EGRESS : VMLANE_POLICY_INGRESS, ticks(),
+                          true);
+  }
+
+  std::optional<ebpf::PolicyPrograms> programs_;
+  std::optional<PolicyTables> tables_;
+  NativeStage native_{kConnections, 1};
+  vmlane_policy_workload workload_{};
+  std::uint64_t generation_ = 0;
+};
+
+policy::Objects read(const std::vector<Json>& json) {
+  policy::Objects objects;
+  for (const Json& object : json) policy::add_object(objects, object, "random");
+  return objects;
+}
+
+// Packets of a few flows between an endpoint and others, in any order, shape and state.
+class Traffic {
+ public:
+  Traffic(unsigned seed, const policy::Objects& objects, const policy::PodInterface& own)
+      : random_(seed), own_(own.addresses) {
+    for (const auto& [id, pod] : objects.pods) {
+      for (const policy::PodInterface& interface : pod.interfaces)
+        others_.insert(others_.end(), interface.addresses.begin(), interface.addresses.end());
+    }
+    for (const char* address : {"192.0.2.9", "203.0.113.77", "10.0.0.1", "2001:db8::77", "2001:db8:1::5"})
+      others_.push_back(*IpAddress::parse(address));
+  }
+
+  struct Packet {
+    Frame frame;
+    bool egress = false;
+    PacketSpec spec;
+  };
+  Packet next() {
+    Packet packet;
+    packet.egress = chance(50);
+    packet.spec = spec(packet.egress);
+    packet.frame = make_packet(packet.spec);
+    // A test run takes no less than an IP header.
+    if (chance(3)) packet.frame.resize(std::min<std::size_t>(packet.frame.size(), 54U + static_cast<std::size_t>(below(12))));
+    return packet;
+  }
+
+ private:
+  int below(int count) { return std::uniform_int_distribution<int>(0, count - 1)(random_); }
+  bool chance(int percent) { return below(100) < percent; }
+
+  PacketSpec spec(bool egress) {
+    PacketSpec spec;
+    const IpAddress own = own_[static_cast<std::size_t>(below(static_cast<int>(own_.size())))];
+    IpAddress other = own;
+    do other = others_[static_cast<std::size_t>(below(static_cast<int>(others_.size())))];
+    while (other.v6 != own.v6);
+    spec.source = egress ? own : other;
+    spec.destination = egress ? other : own;
+    static constexpr std::array<std::uint8_t, 7> kProtocols = {6, 6, 6, 17, 17, 132, 1};
+    spec.protocol = kProtocols[static_cast<std::size_t>(below(7))];
+    if (spec.protocol == 1 && own.v6) spec.protocol = 58;
+    static constexpr std::array<std::uint16_t, 6> kPorts = {80, 81, 53, 8080, 67, 68};
+    const std::uint16_t port = kPorts[static_cast<std::size_t>(below(6))];
+    const auto client = static_cast<std::uint16_t>(40000 + below(2));
+    const bool from_client = chance(60);
+    spec.source_port = from_client ? client : port;
+    spec.destination_port = from_client ? port : client;
+    static constexpr std::array<std::uint8_t, 6> kFlags = {0x02, 0x12, 0x10, 0x18, 0x11, 0x04};
+    spec.tcp_flags = kFlags[static_cast<std::size_t>(below(chance(80) ? 4 : 6))];
+    shape(spec);
+    return spec;
+  }
+  void shape(PacketSpec& spec) {
+    const bool v6 = spec.source.v6;
+    if (chance(10)) spec.tags = 1 + below(4);
+    if (chance(10) && !v6) spec.ip_options = 1 + below(10);
+    if (chance(15) && v6) {
+      static constexpr std::array<std::uint8_t, 5> kHeaders = {0, 43, 60, 51, 135};
+      for (int i = 0; i <= below(chance(90) ? 4 : 12); i++)
+        spec.extensions.push_back(kHeaders[static_cast<std::size_t>(below(5))]);
+    }
+    if (chance(12)) {
+      spec.fragmented = true;
+      spec.fragment_id = static_cast<std::uint32_t>(below(3));
+      spec.fragment_place = static_cast<std::uint16_t>(chance(50) ? 0 : 1 + below(3));
+      spec.more_fragments = chance(60);
+    }
+    const bool icmp = spec.protocol == (v6 ? 58 : 1);
+    if (icmp && chance(70)) {
+      static constexpr std::array<std::uint8_t, 5> kTypes4 = {0, 3, 11, 12, 13};
+      static constexpr std::array<std::uint8_t, 7> kTypes6 = {129, 1, 2, 4, 135, 143, 137};
+      spec.icmp_type = v6 ? kTypes6[static_cast<std::size_t>(below(7))] : kTypes4[static_cast<std::size_t>(below(5))];
+      spec.quoted = quoted_.empty() ? Frame() : quoted_[static_cast<std::size_t>(below(static_cast<int>(quoted_.size())))];
+    } else if (quoted_.size() < 64) {
+      quoted_.push_back(quote_of(spec));
+    } else {
+      quoted_[static_cast<std::size_t>(below(64))] = quote_of(spec);
+    }
+  }
+
+  std::mt19937 random_;
+  std::vector<IpAddress> own_;
+  std::vector<IpAddress> others_;
+  std::vector<Frame> quoted_;
+};
+
+TEST_F(PolicyStageTest, KernelAndNativeCodeAgreeOnEveryPacketOfASequence) {
+  std::map<std::string, int> seen;
+  const int worlds = rounds(150, 100'000);
+  constexpr int kPackets = 900;
+  for (int seed = 0; seed < worlds; seed++) {
+    PolicyWorld world(static_cast<unsigned>(seed));
+    std::vector<Json> json = world.objects();
+    policy::Compiled compiled = policy::compile(read(json));
+    if (compiled.endpoints.empty()) continue;
+    const auto chosen = std::next(compiled.endpoints.begin(), seed % static_cast<int>(compiled.endpoints.size()));
+    const auto [pod, network] = chosen->first;
+    const policy::Objects objects = read(json);
+    const auto& interfaces = objects.pods.at(pod).interfaces;
+    const auto own = std::ranges::find(interfaces, network, &policy::PodInterface::network);
+    if (own == interfaces.end() || own->addresses.empty()) continue;
+    introduce(seed % 3 == 0 ? VMLANE_STAGE_NO_NODE : 0);
+    ASSERT_NO_FATAL_FAILURE(publish(compiled, chosen->second));
+    Traffic traffic(static_cast<unsigned>(seed), objects, *own);
+    for (int i = 0; i < kPackets; i++) {
+      if (i % 300 == 299) {
+        json.push_back(world.random_policy());
+        compiled = policy::compile(read(json));
+        const auto again = compiled.endpoints.find({pod, network});
+        if (again == compiled.endpoints.end()) break;
+        ASSERT_NO_FATAL_FAILURE(publish(compiled, again->second));
+      }
+      const Traffic::Packet packet = traffic.next();
+      const auto outcome = natively(packet.frame, packet.egress);
+      const bool passes = kernel_passes(packet.frame, packet.egress);
+      ASSERT_EQ(passes, outcome.passes())
+          << "seed " << seed << ", packet " << i << (packet.egress ? ", egress " : ", ingress ")
+          << packet.spec.source.to_string() << " to " << packet.spec.destination.to_string() << " protocol "
+          << int{packet.spec.protocol} << " reason " << outcome.reason << " verdict " << outcome.answer.reason;
+      seen[std::to_string(outcome.reason)]++;
+    }
+  }
+  // Worth comparing only if most reasons are common.
+  for (const int reason : {VMLANE_STAGE_PASS, VMLANE_STAGE_BY_POLICY, VMLANE_STAGE_MALFORMED,
+                           VMLANE_STAGE_LOST_FRAGMENT, VMLANE_STAGE_NO_CONNECTION})
+    EXPECT_GT(seen[std::to_string(reason)], 100) << reason;
+}
+
+}  // namespace
+}  // namespace vmlane::test
