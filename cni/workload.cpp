@@ -39,6 +39,7 @@ Result<std::unique_ptr<vmlane_answers>> make_answers(const Attachment& attachmen
 Result<WorkloadConfig> parse_workload_config(ObjectReader& reader, bool for_guests, bool has_ipam) {
   WorkloadConfig config;
   VMLANE_ASSIGN(config.guard, parse_source_guard(reader, for_guests, has_ipam));
+  VMLANE_ASSIGN(config.policy, parse_policy(reader));
   if (!for_guests) return config;
   VMLANE_ASSIGN(config.answers, parse_guest_answers(reader, has_ipam));
   return config;
@@ -58,16 +59,18 @@ Result<> attach_workload(Attachment& attachment, const WorkloadConfig& config, c
   }
   VMLANE_ASSIGN(const auto answers, make_answers(attachment, config.answers, facts, result));
   spec.answers = answers.get();
-  if (!spec.guard && !spec.answers) return {};
-  return attachment.transaction.step("put the programs on the workload's link", [&]() -> Result<> {
+  VMLANE_ASSIGN(const auto policy, plan_policy(attachment, config.policy, facts.in_pod));
+  if (!spec.guard && !spec.answers && !policy) return {};
+  ebpf::WorkloadHandle handle;
+  VMLANE_TRY(attachment.transaction.step("put the programs on the workload's link", [&]() -> Result<> {
     const Node& node = attachment.node;
-    VMLANE_ASSIGN(const ebpf::WorkloadHandle handle,
-                  node.kernel.attach_workload(node.config, facts.link, spec));
+    VMLANE_ASSIGN(handle, node.kernel.attach_workload(node.config, facts.link, spec));
     record.handles[kPrograms] = handle.to_json();
     if (spec.guard) record.handles[kGuard] = source_guard_to_json(*spec.guard);
     if (spec.answers != nullptr) record.handles[kAnswers] = ebpf::digest_of(*spec.answers);
     return {};
-  });
+  }));
+  return policy ? attach_policy(attachment, *policy, facts.link, handle.key) : Result<>();
 }
 
 Result<> check_workload(const Inspection& inspection, const ebpf::WorkloadLink& link) {
@@ -79,11 +82,13 @@ Result<> check_workload(const Inspection& inspection, const ebpf::WorkloadLink& 
   if (record.handles.contains(kGuard)) {
     VMLANE_ASSIGN(guard, source_guard_from_json(record.handles[kGuard]));
   }
-  return inspection.node.kernel.check_workload(link, *handle, record.key.id(), guard,
-                                               record.handles.value(kAnswers, ""));
+  VMLANE_TRY(inspection.node.kernel.check_workload(link, *handle, record.key.id(), guard,
+                                                   record.handles.value(kAnswers, "")));
+  return check_policy(inspection, link);
 }
 
 Result<> forget_workload(const Reclaim& reclaim) {
+  VMLANE_TRY(forget_policy(reclaim));
   std::optional<ebpf::WorkloadHandle> handle;
   if (reclaim.record != nullptr) {
     handle = handle_in(*reclaim.record);

@@ -5,6 +5,7 @@
 
 #include "cni/guest_answers.h"
 #include "cni/lane.h"
+#include "cni/policy.h"
 #include "cni/source_guard.h"
 #include "core/address.h"
 #include "ebpf/workload.h"
@@ -16,6 +17,7 @@ namespace vmlane::cni {
 struct WorkloadConfig {
   SourceGuardConfig guard;
   GuestAnswersConfig answers;
+  PolicyConfig policy;
 };
 
 // Lanes of virtual machines guard and answer by default; containers are asked for `spoofCheck` and have an
@@ -27,6 +29,7 @@ struct WorkloadFacts {
   ebpf::WorkloadLink link;
   bool tags = false;                      // the workload may send tagged frames
   bool any_destination = false;           // and gets frames that are for others
+  bool in_pod = false;                    // the link is the pod's, a VM's alone cannot go round what is on it
   std::optional<MacAddress> gateway_mac;  // of the network's gateway, where the node is that
 };
 

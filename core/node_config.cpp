@@ -63,6 +63,15 @@ Result<> read_logging(ObjectReader& reader, NodeConfig& config) {
   return read_number(reader, "logMaxBytes", 4096, std::int64_t{1} << 40, config.log_max_bytes);
 }
 
+Result<> read_policy_default(ObjectReader& reader, NodeConfig& config) {
+  VMLANE_ASSIGN(const auto word, reader.string("policyDefault"));
+  if (!word) return {};
+  const auto verdict = parse_policy_default(*word);
+  if (!verdict) return reader.wrong("policyDefault", "auto, deny or allow");
+  config.policy_default = *verdict;
+  return {};
+}
+
 Result<> decode(const Json& json, NodeConfig& config) {
   if (!json.is_object()) return fail(Code::kInvalidConfig, "it is not a JSON object");
   ObjectReader reader(json, "", Code::kInvalidConfig);
@@ -78,6 +87,7 @@ Result<> decode(const Json& json, NodeConfig& config) {
   VMLANE_ASSIGN(const auto facts_timeout, reader.integer("podFactsTimeout", 0, 60000));
   if (facts_timeout) config.pod_facts_timeout = std::chrono::milliseconds(*facts_timeout);
   VMLANE_TRY(read_logging(reader, config));
+  VMLANE_TRY(read_policy_default(reader, config));
   VMLANE_ASSIGN(const auto objects, reader.strings("objectPaths"));
   for (const std::string& path : objects.value_or(std::vector<std::string>())) {
     if (!fs::path(path).is_absolute()) return reader.wrong("objectPaths", "a list of absolute paths");
@@ -89,6 +99,13 @@ Result<> decode(const Json& json, NodeConfig& config) {
 }
 
 }  // namespace
+
+std::optional<PolicyDefault> parse_policy_default(std::string_view word) {
+  if (word == "auto") return PolicyDefault::kAuto;
+  if (word == "deny") return PolicyDefault::kDeny;
+  if (word == "allow") return PolicyDefault::kAllow;
+  return std::nullopt;
+}
 
 Result<NodeConfig> load_node_config(const Invocation& invocation) {
   const std::string given = invocation.variable("VMLANE_CONFIG");

@@ -8,6 +8,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -18,6 +19,11 @@ namespace vmlane {
 enum class LogLevel { kDebug, kInfo, kWarning, kError };
 enum class LogFormat { kText, kJson };
 
+// The verdict on a workload that no policy tables know: deny, allow, or deny where an agent has run.
+enum class PolicyDefault { kAuto, kDeny, kAllow };
+// No value for any other word.
+std::optional<PolicyDefault> parse_policy_default(std::string_view word);
+
 // The node configuration, one JSON object: $VMLANE_CONFIG, else /etc/cni/net.d/vmlane.d/node.json; without a
 // file the defaults below. Two nodes on one machine differ only in this file. NAD keys never override a
 // directory.
@@ -27,6 +33,7 @@ enum class LogFormat { kText, kJson };
 //   vmlaneGid                           group that may read records; absent: root's
 //   logLevel debug|info|warning|error, logFormat text|json, logMaxBytes
 //   objectPaths                         files and directories with NADs, Pods, VMs (vmlane-multus, lab)
+//   policyDefault auto|deny|allow       of NICs whose NAD does not say it
 //   podFactsTimeout                     milliseconds an ADD waits for the agent's facts about its pod, 0 to
 //   60000 bootIdFile                          where this boot's random id stands
 struct NodeConfig {
@@ -44,12 +51,14 @@ struct NodeConfig {
                                 << 20;  // of one file; with the rotated ones five times this
   std::vector<std::filesystem::path> object_paths;
   std::chrono::milliseconds pod_facts_timeout{2000};
+  PolicyDefault policy_default = PolicyDefault::kAuto;
   std::filesystem::path boot_id_file = "/proc/sys/kernel/random/boot_id";
 
   std::filesystem::path attachments_dir() const { return state_dir / "attachments"; }
   std::filesystem::path networks_file() const { return state_dir / "networks"; }
   std::filesystem::path macs_dir() const { return state_dir / "macs"; }
   std::filesystem::path boot_marker() const { return state_dir / "boot"; }
+  std::filesystem::path agent_marker() const { return state_dir / "agent.enabled"; }
   std::filesystem::path agent_socket() const { return run_dir / "agent.sock"; }
   std::filesystem::path locks_dir() const { return run_dir / "locks"; }
   std::filesystem::path pods_dir() const { return run_dir / "pods"; }

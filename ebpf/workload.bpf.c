@@ -8,6 +8,7 @@
 
 #include "guest_answers.bpf.h"
 #include "lease_watch.bpf.h"
+#include "policy_layout.bpf.h"
 #include "source_guard.bpf.h"
 #include "workload_layout.bpf.h"
 
@@ -121,8 +122,10 @@ static __always_inline int answer(struct __sk_buff *skb, const struct vmlane_gua
 	look_again(answers, key);
 	if (verdict == VMLANE_NOT_OURS)
 		verdict = vmlane_answer(skb, answers);
-	if (verdict == VMLANE_REPLY)
+	if (verdict == VMLANE_REPLY) {
+		skb->cb[4] = VMLANE_ANSWER_MARK;
 		return bpf_redirect(skb->ifindex, on_egress ? BPF_F_INGRESS : 0);
+	}
 	return verdict == VMLANE_DROP ? TC_ACT_SHOT : TC_ACT_UNSPEC;
 }
 

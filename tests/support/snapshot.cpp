@@ -5,6 +5,7 @@
 #include <set>
 #include <sstream>
 
+#include "ebpf/policy.h"
 #include "ebpf/workload.h"
 
 namespace vmlane::test {
@@ -119,6 +120,9 @@ std::string workloads(const fs::path& run_dir) {
   const auto ids = ebpf::known_workloads(run_dir);
   if (!ids) return ids.error().text();
   for (const std::string& id : *ids) out += id + "\n";
+  const auto policed = ebpf::policed_workloads(run_dir);
+  if (!policed) return policed.error().text();
+  for (const std::string& id : *policed) out += "policy " + id + "\n";
   return out;
 }
 
