@@ -77,6 +77,11 @@ Frame ipv4_of(const PacketSpec& spec, const Frame& upper) {
   put(ip, spec.source);
   put(ip, spec.destination);
   ip.resize(ip.size() + static_cast<std::size_t>(spec.ip_options) * 4, 1);
+  std::uint32_t sum = 0;
+  for (std::size_t i = 0; i < ip.size(); i += 2) sum += static_cast<std::uint32_t>(ip[i] << 8 | ip[i + 1]);
+  sum = ~((sum & 0xffff) + (sum >> 16));
+  ip[10] = static_cast<std::uint8_t>(sum >> 8);
+  ip[11] = static_cast<std::uint8_t>(sum);
   put(ip, upper);
   return ip;
 }

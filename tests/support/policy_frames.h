@@ -7,7 +7,7 @@
 #include "core/address.h"
 #include "tests/support/frames.h"
 
-// Packets as policy meets them, whole and in pieces. Checksums are not computed.
+// Packets as policy meets them, whole and in pieces. Of checksums only that of IPv4 is right.
 namespace vmlane::test {
 
 struct PacketSpec {
