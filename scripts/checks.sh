@@ -80,9 +80,11 @@ check_tidy() {
   fi
   echo "clang-tidy on ${#files[@]} files"
   ((${#files[@]})) || return 0
-  # g++'s precompiled headers mean nothing to clang.
+  # g++'s precompiled headers mean nothing to clang. The fuzzers are in a build of their own.
   mkdir -p build/tidy
-  sed -E 's/ (-Winvalid-pch|-fpch-preprocess|-include [^ ]*cmake_pch\.hxx)//g' build/release/compile_commands.json >build/tidy/compile_commands.json
+  [[ -e build/fuzz/compile_commands.json ]] || cmake --preset fuzz >/dev/null || return 1
+  jq -s '.[0] + (.[1] | map(select(.file | contains("/tests/fuzz/"))))' build/{release,fuzz}/compile_commands.json |
+    sed -E 's/ (-Winvalid-pch|-fpch-preprocess|-include [^ ]*cmake_pch\.hxx)//g' >build/tidy/compile_commands.json
   printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -n 1 clang-tidy-16 --quiet -p build/tidy 2>&1 | sed '/ warnings\{0,1\} generated\.$/d'
 }
 

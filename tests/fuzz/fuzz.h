@@ -33,4 +33,6 @@ inline void require_told(const Error& error) {
 
 }  // namespace vmlane::fuzz
 
+// As libFuzzer calls it.
+// NOLINTNEXTLINE(readability-identifier-naming)
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);

@@ -2,16 +2,24 @@
 #pragma once
 
 #include "answers/build.h"
+#include "answers/native.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/answer_examples.h"
 
 namespace vmlane::fuzz {
 
-// The guest of the tests' examples, and frames from it.
+// The guest of the tests' examples, what it asks and what it is answered.
 class FrameSource {
  public:
   FrameSource() : answers_(test::value_of(answers::build_answers(test::example_plan()))) {
-    for (auto& [name, frame] : test::example_questions(*answers_)) examples_.push_back(std::move(frame));
+    for (auto& [name, question] : test::example_questions(*answers_)) {
+      test::Frame reply = question;
+      reply.resize(question.size() + answers::kAnswerCapacity);
+      const auto answer = answers::answer(reply, question.size(), *answers_);
+      reply.resize(answer.length);
+      if (answer.verdict == answers::Verdict::kReply) examples_.push_back(std::move(reply));
+      examples_.push_back(std::move(question));
+    }
   }
   const vmlane_answers& answers() const { return *answers_; }
 

@@ -78,6 +78,11 @@ struct Helpers {
   static std::uint8_t* bytes() { return running->bytes_.data(); }
   static void place() { running->place(); }
   static WorkloadMaps& maps() { return *running->maps_; }
+  static std::array<std::uint8_t, sizeof(vmlane_network_address)> address(const void* key) {
+    std::array<std::uint8_t, sizeof(vmlane_network_address)> bytes{};
+    std::memcpy(bytes.data(), key, bytes.size());
+    return bytes;
+  }
   static void copy() { running->copies_.push_back(running->bytes_); }
   static void resize(std::size_t length) {
     running->bytes_.resize(length);
@@ -93,12 +98,28 @@ using vmlane::fuzz::Helpers;
 extern "C" {
 
 void* bpf_map_lookup_elem(void* map, const void* key) {
+  if (map == vmlane_claims_map) {
+    const auto claim = Helpers::maps().claims.find(Helpers::address(key));
+    return claim == Helpers::maps().claims.end() ? nullptr : &claim->second;
+  }
   std::uint32_t number = 0;
   std::memcpy(&number, key, sizeof(number));
   if (number != vmlane::fuzz::kAttachedKey) return nullptr;
   if (map == vmlane_plains_map) return &Helpers::maps().plain;
   if (map == vmlane_guards_map) return &Helpers::maps().guard;
   return map == vmlane_answers_map ? &Helpers::maps().answers : nullptr;
+}
+
+// Only the claims are changed by a program.
+long bpf_map_update_elem(void* map, const void* key, const void* value, __u64) {
+  vmlane::fuzz::require(map == vmlane_claims_map, "a program adds to the claims alone");
+  std::memcpy(&Helpers::maps().claims[Helpers::address(key)], value, sizeof(vmlane_claim));
+  return 0;
+}
+
+long bpf_map_delete_elem(void* map, const void* key) {
+  vmlane::fuzz::require(map == vmlane_claims_map, "a program takes from the claims alone");
+  return Helpers::maps().claims.erase(Helpers::address(key)) == 1 ? 0 : -ENOENT;
 }
 
 long bpf_skb_load_bytes(const void*, __u32 offset, void* to, __u32 length) {
@@ -149,6 +170,10 @@ long bpf_clone_redirect(struct __sk_buff*, __u32, __u64) {
 
 __u64 bpf_ktime_get_boot_ns(void) {
   return 1'000'000'000'000;
+}
+
+__u64 bpf_jiffies64(void) {
+  return 250'000;
 }
 
 }  // extern "C"

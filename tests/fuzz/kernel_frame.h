@@ -3,8 +3,10 @@
 
 #include <linux/bpf.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "ebpf/guest_answers.h"
@@ -18,6 +20,7 @@ struct WorkloadMaps {
   vmlane_plain plain{};
   vmlane_guard guard{};
   vmlane_answers answers{};
+  std::map<std::array<std::uint8_t, sizeof(vmlane_network_address)>, vmlane_claim> claims;
 };
 
 // What a program made of a frame.

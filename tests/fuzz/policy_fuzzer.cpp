@@ -4,9 +4,9 @@
 // and the JSON that stands there instead.
 #include <cstring>
 
-#include "policy/compiler.h"
 #include "policy/oracle.h"
 #include "policy/reader.h"
+#include "policy/store.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/support/policy_world.h"
 
@@ -16,9 +16,9 @@ namespace {
 constexpr std::size_t kPods = 5;  // of a text, asked about in pairs
 constexpr int kProbesOfAWorld = 20;
 
-void compare(const policy::Objects& objects, const policy::Compiled& compiled, const policy::Probe& probe) {
+void compare(const policy::Objects& objects, const policy::Store& compiled, const policy::Probe& probe) {
   const auto expected = policy::ask_oracle(objects, probe);
-  const auto found = policy::ask_tables(compiled, objects, probe);
+  const auto found = compiled.ask(probe);
   require(expected.has_value() == found.has_value(), "oracle and tables know the same pods");
   if (!expected) return;
   const auto is_too_large = [](const policy::Judgement& judgement) {
@@ -30,7 +30,7 @@ void compare(const policy::Objects& objects, const policy::Compiled& compiled, c
 }
 
 void compare_pods(const policy::Objects& objects) {
-  const policy::Compiled compiled = policy::compile(objects);
+  const policy::Store compiled = policy::compile(objects);
   std::vector<std::string> pods;
   for (const auto& [id, pod] : objects.pods) {
     if (pods.size() < kPods) pods.push_back(id);
@@ -74,7 +74,7 @@ void compare_world(const Change& change, std::string_view value) {
   if (!replacement.is_discarded()) changed[all[change.place % all.size()]] = replacement;
   policy::Objects objects;
   for (const Json& object : json) policy::add_object(objects, object, "fuzzer");
-  const policy::Compiled compiled = policy::compile(objects);
+  const policy::Store compiled = policy::compile(objects);
   for (int i = 0; i < kProbesOfAWorld; i++) {
     const auto probe = policy::parse_probe(world.probe(), "probe");
     require(probe.has_value(), "a probe can be read");

@@ -14,7 +14,7 @@ namespace {
 
 void read_guard(const Json& config, const cni::CniResult& result) {
   ObjectReader reader(config, "", Code::kInvalidConfig);
-  const auto parsed = cni::parse_source_guard(reader, true);
+  const auto parsed = cni::parse_source_guard(reader, true, !result.ips.empty());
   if (!parsed) return require_told(parsed.error());
   const auto guard = cni::source_guard(*parsed, test::kAskingGuest, result.ips);
   if (!guard) return;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Frames from a guest (guest_frame.h, behind two bytes) for the program on its link, source guard and
-// answers, as it stands in ebpf/: what it says does not depend on where an skb is split, its short cut takes
-// nothing that the guard would not, and it answers as the native build does.
+// Frames from and to a guest (guest_frame.h, behind the guard's flags in two bytes and a third) for the
+// program on its link, source guard and answers, as it stands in ebpf/: what it says does not depend on where
+// an skb is split, its short cut takes nothing that the guard would not, and it answers as the native build
+// does.
 #include <linux/pkt_cls.h>
 
 #include <cstring>
@@ -21,13 +22,19 @@ void put_ip(const IpAddress& address, void* to) {
 }
 
 // The guest of the examples, guarded as `flags` say.
-WorkloadMaps maps_for(const vmlane_answers& answers, std::uint8_t flags) {
+WorkloadMaps maps_for(const vmlane_answers& answers, std::uint32_t flags) {
   WorkloadMaps maps;
   maps.answers = answers;
   maps.answers.ra_interval = 0;
   maps.guard.flags = flags | VMLANE_GUARD_ANSWERS;
   maps.guard.mac_count = 1;
   std::memcpy(maps.guard.macs[0], test::kAskingGuest.bytes.data(), 6);
+  maps.plain.look_at = VMLANE_LOOK_NEVER;
+  if ((flags & VMLANE_GUARD_LEARNS) != 0) {
+    std::memcpy(maps.plain.mac, maps.guard.macs[0], 6);
+    maps.plain.flags = VMLANE_PLAIN_LEARNS;
+    return maps;
+  }
   maps.guard.ipv4_count = maps.guard.ipv6_count = 1;
   put_ip(test::ip("192.0.2.10"), &maps.guard.ipv4[0].address);
   maps.guard.ipv4[0].mask = 0xffffffff;
@@ -48,6 +55,7 @@ void require_same_when_split(const test::Frame& question, std::size_t linear, co
   require(whole.verdict == split.verdict, "a split frame gets the verdict of a whole one");
   require(whole.frame == split.frame, "and the same reply");
   require(std::memcmp(&of_whole.guard, &of_split.guard, sizeof(of_whole.guard)) == 0, "for the same reason");
+  require(of_whole.claims.size() == of_split.claims.size(), "and claims the same");
 }
 
 void require_honest_short_cut(const test::Frame& question, WorkloadMaps maps) {
@@ -82,18 +90,20 @@ void require_native_answer(const test::Frame& question, const vmlane_answers& an
 int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace vmlane;
   static const fuzz::FrameSource source;
-  if (size < 2) return 0;
-  const test::Frame question = source.frame(data + 2, size - 2);
+  if (size < 3) return 0;
+  const test::Frame question = source.frame(data + 3, size - 3);
   // Every skb on a link has an Ethernet header in its linear part.
   if (question.size() < test::kEthernetHeader) return 0;
-  const fuzz::WorkloadMaps maps = fuzz::maps_for(source.answers(), data[0]);
-  const std::size_t linear = test::kEthernetHeader + data[1] % fuzz::kMaxLinear;
+  const fuzz::WorkloadMaps maps = fuzz::maps_for(source.answers(), data[0] | data[1] << 8);
+  const std::size_t linear = test::kEthernetHeader + data[2] % fuzz::kMaxLinear;
   fuzz::require_same_when_split(question, linear, maps);
   fuzz::require_honest_short_cut(question, maps);
   fuzz::require_native_answer(question, source.answers());
   fuzz::WorkloadMaps refreshing = maps;
   refreshing.answers.ra_interval = 600;
   fuzz::KernelFrame(question, linear).run(vmlane_from_workload, refreshing);
+  // What it learns of a frame towards the guest counts for the next from it.
   fuzz::KernelFrame(question, linear).run(vmlane_to_workload, refreshing);
+  fuzz::require_honest_short_cut(question, refreshing);
   return 0;
 }

@@ -7,6 +7,7 @@
 const void *const vmlane_plains_map = &vmlane_plains;
 const void *const vmlane_guards_map = &vmlane_guards;
 const void *const vmlane_answers_map = &vmlane_answers;
+const void *const vmlane_claims_map = &vmlane_claims;
 
 int vmlane_is_plain(struct __sk_buff *skb, const struct vmlane_plain *own)
 {

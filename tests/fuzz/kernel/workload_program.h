@@ -14,6 +14,7 @@ extern "C" {
 extern const void* const vmlane_plains_map;
 extern const void* const vmlane_guards_map;
 extern const void* const vmlane_answers_map;
+extern const void* const vmlane_claims_map;
 
 int vmlane_from_workload(struct __sk_buff* skb);
 int vmlane_to_workload(struct __sk_buff* skb);
