@@ -11,12 +11,13 @@
 #include <cstdio>
 #include <functional>
 #include <map>
+#include <span>
 
 #include "ebpf/policy_programs.h"
 #include "ebpf/policy_tables.h"
-#include "policy/compiler.h"
 #include "policy/native_stage.h"
 #include "policy/reader.h"
+#include "policy/store.h"
 #include "tests/support/host.h"
 #include "tests/support/policy_frames.h"
 #include "tests/support/result.h"
@@ -42,7 +43,8 @@ int empty_program() {
   return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "empty", "GPL", code.data(), code.size(), nullptr);
 }
 
-// One pod with so many rules, each for a port of its own and an address block, and the last one for the client.
+// One pod with so many rules, each for a port of its own and an address block, and the last one for the
+// client.
 policy::Objects world(int rules, int peers) {
   policy::Objects objects;
   const auto pod = [&](const std::string& name, const std::string& ip, const std::string& app) {
@@ -58,19 +60,22 @@ policy::Objects world(int rules, int peers) {
   pod("client", "192.0.2.77", "client");
   for (int i = 0; i < peers; i++)
     pod("p" + std::to_string(i),
-        "10." + std::to_string(i >> 16) + "." + std::to_string(i >> 8 & 255) + "." + std::to_string(i & 255), "other");
+        "10." + std::to_string(i >> 16) + "." + std::to_string(i >> 8 & 255) + "." + std::to_string(i & 255),
+        "other");
   Json ingress = Json::array();
   for (int i = 1; i < rules; i++) {
     ingress.push_back({{"from", {{{"ipBlock", {{"cidr", "192.0.0.0/" + std::to_string(8 + i % 8)}}}}}},
                        {"ports", {{{"port", 1000 + i}}}}});
   }
-  ingress.push_back({{"from", {{{"podSelector", {{"matchLabels", {{"app", "client"}}}}}}}}, {"ports", {{{"port", 80}}}}});
-  policy::add_object(objects,
-                     Json{{"apiVersion", "networking.k8s.io/v1"},
-                          {"kind", "NetworkPolicy"},
-                          {"metadata", {{"namespace", "blue"}, {"name", "guard"}}},
-                          {"spec", {{"podSelector", {{"matchLabels", {{"app", "server"}}}}}, {"ingress", ingress}}}},
-                     "benchmark");
+  ingress.push_back(
+      {{"from", {{{"podSelector", {{"matchLabels", {{"app", "client"}}}}}}}}, {"ports", {{{"port", 80}}}}});
+  policy::add_object(
+      objects,
+      Json{{"apiVersion", "networking.k8s.io/v1"},
+           {"kind", "NetworkPolicy"},
+           {"metadata", {{"namespace", "blue"}, {"name", "guard"}}},
+           {"spec", {{"podSelector", {{"matchLabels", {{"app", "server"}}}}}, {"ingress", ingress}}}},
+      "benchmark");
   return objects;
 }
 
@@ -84,13 +89,12 @@ class PolicyBenchmark : public HostFixture {
     empty_ = empty_program();
     ASSERT_GE(empty_, 0);
   }
-  void publish(const policy::Compiled& compiled) {
-    ASSERT_TRUE(succeeded(tables_->publish(tables_->generation() + 1, compiled.words, {})));
+  void publish(std::span<const std::uint64_t> block, std::uint32_t endpoint) {
+    ASSERT_TRUE(succeeded(tables_->publish(tables_->generation() + 1, block, {})));
     const std::uint32_t key = 0;
     vmlane_policy_workload workload{};
     workload.incarnation = kIncarnation;
-    const std::uint64_t number =
-        std::uint64_t{kIncarnation} << 32 | (compiled.endpoints.at({"blue/server", "default"}) + 1);
+    const std::uint64_t number = std::uint64_t{kIncarnation} << 32 | (endpoint + 1);
     workload.endpoint[0] = workload.endpoint[1] = number;
     workload_ = workload;
     ASSERT_EQ(bpf_map_update_elem(programs_->map(PolicyMap::kSubjects), &key, &workload, BPF_ANY), 0);
@@ -125,9 +129,12 @@ class PolicyBenchmark : public HostFixture {
 
 TEST_F(PolicyBenchmark, CostOfAPacket) {
   std::map<int, double> judged;
-  for (const auto& [rules, peers] : {std::pair{10, 1000}, std::pair{1000, 100'000}, std::pair{10'000, 1000}}) {
-    const policy::Compiled compiled = policy::compile(world(rules, peers));
-    ASSERT_NO_FATAL_FAILURE(publish(compiled));
+  for (const auto& [rules, peers] :
+       {std::pair{10, 1000}, std::pair{1000, 100'000}, std::pair{10'000, 1000}}) {
+    policy::Store store;
+    store.put(world(rules, peers));
+    const std::span<const std::uint64_t> block = store.publish().block;
+    ASSERT_NO_FATAL_FAILURE(publish(block, store.endpoint("blue/server", "default").value()));
     std::uint32_t verdict = 0;
     run(programs_->to.get(), make_packet(packet(0x02)), &verdict);
     EXPECT_EQ(static_cast<int>(verdict), -1);
@@ -139,14 +146,16 @@ TEST_F(PolicyBenchmark, CostOfAPacket) {
                 established, judged[rules]);
 
     policy::NativeStage native(1 << 16, 1);
-    native.use_tables(compiled.tables(), 1);
+    native.use_tables({block.data(), static_cast<std::uint32_t>(block.size_bytes())}, 1);
     const auto timed = [&](const Frame& frame) {
       std::vector<double> samples;
       for (int round = 0; round < kRounds; round++) {
         const auto start = std::chrono::steady_clock::now();
-        for (std::uint32_t i = 0; i < kRepeat; i++) native.decide(frame, workload_, VMLANE_POLICY_INGRESS, 100);
-        samples.push_back(std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() /
-                          kRepeat);
+        for (std::uint32_t i = 0; i < kRepeat; i++)
+          native.decide(frame, workload_, VMLANE_POLICY_INGRESS, 100);
+        samples.push_back(
+            std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() /
+            kRepeat);
       }
       return median(samples);
     };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Policy on the link of a workload, on each lane: what gets to it and what leaves it, before there are tables, under
-// them, and while they change.
+// Policy on the link of a workload, on each lane: what gets to it and what leaves it, before there are
+// tables, under them, and while they change.
 #include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
@@ -8,8 +8,8 @@
 #include <map>
 
 #include "ebpf/policy_tables.h"
-#include "policy/compiler.h"
 #include "policy/reader.h"
+#include "policy/store.h"
 #include "tests/conformance/lane_test.h"
 #include "tests/support/frames.h"
 #include "tests/support/guest.h"
@@ -33,13 +33,14 @@ IpAddress ip(const std::string& text) {
 }
 
 Json pod_object(const std::string& name, const std::string& v4, const std::string& v6) {
-  return {{"apiVersion", "v1"},
-          {"kind", "Pod"},
-          {"metadata", {{"namespace", "blue"}, {"name", name}, {"labels", {{"app", name}}}}},
-          {"spec",
-           {{"containers",
-             {{{"name", "main"}, {"ports", {{{"name", "web"}, {"containerPort", 80}, {"protocol", "TCP"}}}}}}}}},
-          {"status", {{"phase", "Running"}, {"podIPs", {{{"ip", v4}}, {{"ip", v6}}}}}}};
+  return {
+      {"apiVersion", "v1"},
+      {"kind", "Pod"},
+      {"metadata", {{"namespace", "blue"}, {"name", name}, {"labels", {{"app", name}}}}},
+      {"spec",
+       {{"containers",
+         {{{"name", "main"}, {"ports", {{{"name", "web"}, {"containerPort", 80}, {"protocol", "TCP"}}}}}}}}},
+      {"status", {{"phase", "Running"}, {"podIPs", {{{"ip", v4}}, {{"ip", v6}}}}}}};
 }
 
 Json policy_object(const Json& spec, const std::string& name = "guard") {
@@ -62,7 +63,8 @@ const Json kDenyAll = {{"policyTypes", {"Ingress", "Egress"}}};
 // A macvtap as QEMU has it; a packet socket on it would see what no program has judged yet.
 class MacvtapGuest {
  public:
-  explicit MacvtapGuest(const std::string& device) : fd_(::open(device.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)) {
+  explicit MacvtapGuest(const std::string& device)
+      : fd_(::open(device.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)) {
     if (!fd_) throw std::runtime_error("cannot open " + device);
   }
   void send(const Frame& frame) const {
@@ -70,7 +72,8 @@ class MacvtapGuest {
     with_header.insert(with_header.end(), frame.begin(), frame.end());
     EXPECT_EQ(::write(fd_.get(), with_header.data(), with_header.size()), std::ssize(with_header));
   }
-  std::optional<Frame> receive(const std::function<bool(const Frame&)>& wanted, std::chrono::milliseconds limit) const {
+  std::optional<Frame> receive(const std::function<bool(const Frame&)>& wanted,
+                               std::chrono::milliseconds limit) const {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     while (std::chrono::steady_clock::now() < deadline) {
       pollfd ready{fd_.get(), POLLIN, 0};
@@ -182,9 +185,10 @@ class PolicyLane : public LaneTest {
     policy::add_object(objects, pod_object("client", "192.0.2.77", "2001:db8:1::77"), "test");
     for (const Json& object : policies) policy::add_object(objects, object, "test");
     ASSERT_TRUE(objects.problems.empty()) << objects.problems.front().text();
-    const policy::Compiled compiled = policy::compile(objects);
-    ASSERT_TRUE(succeeded(tables_->publish(tables_->generation() + 1, compiled.words,
-                                           {{id_of(), compiled.endpoints.at({"blue/c1", "default"})}})));
+    policy::Store store;
+    store.put(objects);
+    ASSERT_TRUE(succeeded(tables_->publish(tables_->generation() + 1, store.publish().block,
+                                           {{id_of(), store.endpoint("blue/c1", "default").value()}})));
   }
 
   Json conf_;
@@ -344,8 +348,10 @@ TEST_P(PolicyLane, DropsCountersAndConnectionsCanBeRead) {
   EXPECT_TRUE(enters(to_workload(false, 80)));
   EXPECT_FALSE(enters(to_workload(false, 81)));
   std::vector<ebpf::PolicyDrop> drops;
-  ASSERT_TRUE(succeeded(tables_->drops(std::chrono::seconds(2), [&](const auto& drop) { drops.push_back(drop); })));
-  const auto found = std::ranges::find_if(drops, [](const auto& drop) { return drop.packet.destination_port == 81; });
+  ASSERT_TRUE(
+      succeeded(tables_->drops(std::chrono::seconds(2), [&](const auto& drop) { drops.push_back(drop); })));
+  const auto found =
+      std::ranges::find_if(drops, [](const auto& drop) { return drop.packet.destination_port == 81; });
   ASSERT_NE(found, drops.end());
   EXPECT_EQ(found->attachment_id, id_of());
   EXPECT_EQ(found->reason, "isolated");
@@ -423,16 +429,16 @@ TEST_P(PolicyLane, StageIsThereOnceAnAgentHasRun) {
 TEST_P(PolicyLane, ContainerOnAMacvtapIsCooperative) {
   if (!is_macvtap()) GTEST_SKIP() << "only there the link is the pod's";
   make_pod("a");
-  expect_refused(call("ADD", pods().at("a")->path(), config({{"requirePolicy", true}})), Code::kUnsupportedField,
-                 {"requirePolicy"});
+  expect_refused(call("ADD", pods().at("a")->path(), config({{"requirePolicy", true}})),
+                 Code::kUnsupportedField, {"requirePolicy"});
   ASSERT_CNI_OK(add(*pods().at("a"), config({{"policyDefault", "allow"}})));
   EXPECT_EQ(record()["handles"]["policy"]["mode"], "cooperative");
 }
 
 TEST_P(PolicyLane, WrongWordIsRefusedByName) {
   make_pod("a");
-  expect_refused(call("ADD", pods().at("a")->path(), config({{"policyDefault", "maybe"}})), Code::kInvalidConfig,
-                 {"policyDefault", "maybe"});
+  expect_refused(call("ADD", pods().at("a")->path(), config({{"policyDefault", "maybe"}})),
+                 Code::kInvalidConfig, {"policyDefault", "maybe"});
 }
 
 VMLANE_FOR_EACH_LANE(PolicyLane);
@@ -448,13 +454,14 @@ TEST_P(PolicyPods, BulkTransferGoesThroughBothEndsPolicies) {
   policy::Objects objects;
   policy::add_object(objects, pod_object("c1", "192.0.2.2", "2001:db8:1::2"), "test");
   policy::add_object(objects, pod_object("client", "192.0.2.3", "2001:db8:1::3"), "test");
-  policy::add_object(objects,
-                     policy_object({{"ingress", from_client(Json::array({{{"protocol", "TCP"}}}))}}), "test");
-  const policy::Compiled compiled = policy::compile(objects);
+  policy::add_object(objects, policy_object({{"ingress", from_client(Json::array({{{"protocol", "TCP"}}}))}}),
+                     "test");
+  policy::Store store;
+  store.put(objects);
   auto tables = value_of(ebpf::PolicyTables::open(node().run_dir));
-  ASSERT_TRUE(succeeded(tables.publish(1, compiled.words,
-                                       {{id_of("c1"), compiled.endpoints.at({"blue/c1", "default"})},
-                                        {id_of("c2"), compiled.endpoints.at({"blue/client", "default"})}})));
+  ASSERT_TRUE(succeeded(tables.publish(1, store.publish().block,
+                                       {{id_of("c1"), store.endpoint("blue/c1", "default").value()},
+                                        {id_of("c2"), store.endpoint("blue/client", "default").value()}})));
   EXPECT_EQ(tcp_transfer("/run/netns/b", "/run/netns/a", "192.0.2.2", std::uint64_t{64} << 20), "");
   EXPECT_EQ(ping("/run/netns/b", "192.0.2.2").received, 0) << "no rule without ports";
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The policy stage in the kernel: the same as native code for every packet of the same sequence, under tables that
-// change meanwhile.
+// The policy stage in the kernel: the same as native code for every packet of the same sequence, under tables
+// that change meanwhile.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
@@ -11,9 +11,9 @@
 #include "ebpf/policy.h"
 #include "ebpf/policy_programs.h"
 #include "ebpf/policy_tables.h"
-#include "policy/compiler.h"
 #include "policy/native_stage.h"
 #include "policy/reader.h"
+#include "policy/store.h"
 #include "tests/support/host.h"
 #include "tests/support/long_run.h"
 #include "tests/support/policy_frames.h"
@@ -39,8 +39,8 @@ std::uint32_t ticks() {
       VMLANE_CONNECTION_TICK_BITS);
 }
 
-// A context like the kernel's; filters put the class id where a test run must not, so the test's workload is the one
-// with key 0.
+// A context like the kernel's; filters put the class id where a test run must not, so the test's workload is
+// the one with key 0.
 class PolicyStageTest : public HostFixture {
  protected:
   void SetUp() override {
@@ -62,15 +62,31 @@ class PolicyStageTest : public HostFixture {
     const std::uint32_t key = 0;
     ASSERT_EQ(bpf_map_update_elem(programs_->map(PolicyMap::kSubjects), &key, &workload_, BPF_ANY), 0);
   }
-  // The tables have the workload under that number from now on.
-  void publish(const policy::Compiled& compiled, std::uint32_t endpoint) {
+  // Puts what the store has to say in force, here and there; false when it does not know the workload any
+  // more.
+  bool publish(policy::Store& store, const std::string& pod, const std::string& network) {
+    const policy::Publication publication = store.publish();
+    const auto endpoint = store.endpoint(pod, network);
+    if (!endpoint) return false;
     generation_++;
-    ASSERT_TRUE(tables_->publish(generation_, compiled.words, {}));
-    const std::uint64_t number = std::uint64_t{workload_.incarnation} << 32 | (endpoint + 1);
+    if (publication.whole || block_.empty()) {
+      block_.assign(publication.block.begin(), publication.block.end());
+      EXPECT_TRUE(succeeded(tables_->publish(generation_, block_, {})));
+    } else {
+      changes_++;
+      EXPECT_TRUE(succeeded(tables_->change(generation_, publication.phases.size(),
+                                            [&](std::size_t phase, std::span<std::uint64_t> block) {
+                                              policy::write_phase(block, publication.phases[phase]);
+                                              policy::write_phase(block_, publication.phases[phase]);
+                                            })));
+    }
+    const std::uint64_t number = std::uint64_t{workload_.incarnation} << 32 | (*endpoint + 1);
     workload_.endpoint[0] = number;
     workload_.endpoint[1] = number;
     write_workload();
-    native_.use_tables(compiled.tables(), static_cast<std::uint32_t>(generation_));
+    native_.use_tables({block_.data(), static_cast<std::uint32_t>(block_.size() * sizeof(block_[0]))},
+                       static_cast<std::uint32_t>(generation_));
+    return true;
   }
   bool kernel_passes(const Frame& frame, bool egress) const {
     Frame out(frame.size() + 256);
@@ -90,7 +106,9 @@ class PolicyStageTest : public HostFixture {
   std::optional<PolicyTables> tables_;
   NativeStage native_{kConnections, 1};
   vmlane_policy_workload workload_{};
+  std::vector<std::uint64_t> block_;
   std::uint64_t generation_ = 0;
+  int changes_ = 0;  // that were no whole blocks
 };
 
 policy::Objects read(const std::vector<Json>& json) {
@@ -123,7 +141,9 @@ class Traffic {
     packet.spec = spec(packet.egress);
     packet.frame = make_packet(packet.spec);
     // A test run takes no less than an IP header.
-    if (chance(3)) packet.frame.resize(std::min<std::size_t>(packet.frame.size(), 54U + static_cast<std::size_t>(below(12))));
+    if (chance(3))
+      packet.frame.resize(
+          std::min<std::size_t>(packet.frame.size(), 54U + static_cast<std::size_t>(below(12))));
     return packet;
   }
 
@@ -172,8 +192,11 @@ class Traffic {
     if (icmp && chance(70)) {
       static constexpr std::array<std::uint8_t, 5> kTypes4 = {0, 3, 11, 12, 13};
       static constexpr std::array<std::uint8_t, 7> kTypes6 = {129, 1, 2, 4, 135, 143, 137};
-      spec.icmp_type = v6 ? kTypes6[static_cast<std::size_t>(below(7))] : kTypes4[static_cast<std::size_t>(below(5))];
-      spec.quoted = quoted_.empty() ? Frame() : quoted_[static_cast<std::size_t>(below(static_cast<int>(quoted_.size())))];
+      spec.icmp_type =
+          v6 ? kTypes6[static_cast<std::size_t>(below(7))] : kTypes4[static_cast<std::size_t>(below(5))];
+      spec.quoted = quoted_.empty()
+                        ? Frame()
+                        : quoted_[static_cast<std::size_t>(below(static_cast<int>(quoted_.size())))];
     } else if (quoted_.size() < 64) {
       quoted_.push_back(quote_of(spec));
     } else {
@@ -187,31 +210,37 @@ class Traffic {
   std::vector<Frame> quoted_;
 };
 
+// A pod of them and what it has on a network, with an address.
+std::optional<std::pair<std::string, policy::PodInterface>> choose(const policy::Objects& objects, int seed) {
+  std::vector<std::pair<std::string, policy::PodInterface>> found;
+  for (const auto& [id, pod] : objects.pods) {
+    for (const policy::PodInterface& interface : pod.interfaces) {
+      if (pod.has_endpoints() && !interface.addresses.empty()) found.emplace_back(id, interface);
+    }
+  }
+  if (found.empty()) return std::nullopt;
+  return found[static_cast<std::size_t>(seed) % found.size()];
+}
+
 TEST_F(PolicyStageTest, KernelAndNativeCodeAgreeOnEveryPacketOfASequence) {
   std::map<std::string, int> seen;
   const int worlds = rounds(150, 100'000);
   constexpr int kPackets = 900;
   for (int seed = 0; seed < worlds; seed++) {
     PolicyWorld world(static_cast<unsigned>(seed));
-    std::vector<Json> json = world.objects();
-    policy::Compiled compiled = policy::compile(read(json));
-    if (compiled.endpoints.empty()) continue;
-    const auto chosen = std::next(compiled.endpoints.begin(), seed % static_cast<int>(compiled.endpoints.size()));
-    const auto [pod, network] = chosen->first;
-    const policy::Objects objects = read(json);
-    const auto& interfaces = objects.pods.at(pod).interfaces;
-    const auto own = std::ranges::find(interfaces, network, &policy::PodInterface::network);
-    if (own == interfaces.end() || own->addresses.empty()) continue;
+    const policy::Objects objects = read(world.objects());
+    policy::Store store;
+    store.put(objects);
+    const auto chosen = choose(objects, seed);
+    if (!chosen) continue;
     introduce(seed % 3 == 0 ? VMLANE_STAGE_NO_NODE : 0);
-    ASSERT_NO_FATAL_FAILURE(publish(compiled, chosen->second));
-    Traffic traffic(static_cast<unsigned>(seed), objects, *own);
+    block_.clear();
+    if (!publish(store, chosen->first, chosen->second.network)) continue;
+    Traffic traffic(static_cast<unsigned>(seed), objects, chosen->second);
     for (int i = 0; i < kPackets; i++) {
       if (i % 300 == 299) {
-        json.push_back(world.random_policy());
-        compiled = policy::compile(read(json));
-        const auto again = compiled.endpoints.find({pod, network});
-        if (again == compiled.endpoints.end()) break;
-        ASSERT_NO_FATAL_FAILURE(publish(compiled, again->second));
+        store.apply(policy::Change::of(world.random_policy(), "random"));
+        if (!publish(store, chosen->first, chosen->second.network)) break;
       }
       const Traffic::Packet packet = traffic.next();
       const auto outcome = natively(packet.frame, packet.egress);
@@ -219,10 +248,12 @@ TEST_F(PolicyStageTest, KernelAndNativeCodeAgreeOnEveryPacketOfASequence) {
       ASSERT_EQ(passes, outcome.passes())
           << "seed " << seed << ", packet " << i << (packet.egress ? ", egress " : ", ingress ")
           << packet.spec.source.to_string() << " to " << packet.spec.destination.to_string() << " protocol "
-          << int{packet.spec.protocol} << " reason " << outcome.reason << " verdict " << outcome.answer.reason;
+          << int{packet.spec.protocol} << " reason " << outcome.reason << " verdict "
+          << outcome.answer.reason;
       seen[std::to_string(outcome.reason)]++;
     }
   }
+  EXPECT_GT(changes_, 0);
   // Worth comparing only if most reasons are common.
   for (const int reason : {VMLANE_STAGE_PASS, VMLANE_STAGE_BY_POLICY, VMLANE_STAGE_MALFORMED,
                            VMLANE_STAGE_LOST_FRAGMENT, VMLANE_STAGE_NO_CONNECTION})

@@ -35,12 +35,13 @@ class KernelGuest : public NodeGuest, public ::testing::WithParamInterface<const
 
 TEST_P(KernelGuest, ProgramsLoadAndGuardAndAnswer) {
   EXPECT_EQ(in_guest("uname -r").find(kernel() + "."), 0U);
-  const Json guarded = config({{"spoofCheck", true}});
+  const Json guarded = config({{"spoofCheck", true}, {"policyDefault", "allow"}});
   attach("a", guarded, "vmlane-veth");
   const auto other = attach("b", guarded, "vmlane-veth");
   attach("vm", config({{"isGateway", true}}), "vmlane-tap");
   in_guest("ip link add wire0 type veth peer name wire1 && ip link set wire0 up && ip link set wire1 up");
-  attach("macvtap", config({{"bridge", nullptr}, {"lowerDevice", "wire0"}, {"name", "wire"}}),
+  attach("macvtap",
+         config({{"bridge", nullptr}, {"lowerDevice", "wire0"}, {"name", "wire"}, {"policyDefault", "deny"}}),
          "vmlane-macvtap");
   ASSERT_FALSE(HasFailure());
 
@@ -59,7 +60,7 @@ TEST_P(KernelGuest, ProgramsLoadAndGuardAndAnswer) {
 
   constexpr int kMostInstructions = 300'000;
   const auto programs = verified_instructions();
-  EXPECT_EQ(programs.size(), 3U);  // the splice and both of a workload's link
+  EXPECT_EQ(programs.size(), 5U);  // the splice, and both of a workload's link and of its policy
   for (const auto& [name, count] : programs) {
     std::cout << "Linux " << kernel() << ": " << name << " " << count << " instructions verified\n";
     EXPECT_GT(count, 0) << name;
