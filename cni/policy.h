@@ -9,8 +9,8 @@
 #include "core/node_config.h"
 #include "ebpf/policy.h"
 
-// The keys `policyDefault` and `requirePolicy`: whether a link has the policy stage, and its verdict until tables
-// know the workload.
+// The keys `policyDefault` and `requirePolicy`: whether a link has the policy stage, and its verdict until
+// tables know the workload.
 namespace vmlane::cni {
 
 struct PolicyConfig {
@@ -21,8 +21,8 @@ struct PolicyConfig {
 // Errors name the key.
 Result<PolicyConfig> parse_policy(ObjectReader& reader);
 
-// Whether a link gets the stage, and whether it denies until tables know the workload. It is asked for by either
-// key, or by an agent having run on the node.
+// Whether a link gets the stage, and whether it denies until tables know the workload. It is asked for by
+// either key, or by an agent having run on the node.
 struct PolicyPlan {
   bool deny = true;
   // The hook is in the pod, where a workload that is no VM can go round it.

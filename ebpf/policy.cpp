@@ -10,8 +10,8 @@
 #include "ebpf/libbpf_error.h"
 #include "ebpf/policy_entries.h"
 #include "ebpf/policy_programs.h"
-#include "policy/subject.h"
 #include "ebpf/program.h"
+#include "policy/subject.h"
 
 namespace vmlane::ebpf {
 namespace {
@@ -54,16 +54,12 @@ Result<> write_entries(const PolicyPrograms& programs, std::uint32_t key, const 
 }
 
 Result<> set_filters(const WorkloadLink& link, const PolicyPrograms& programs, std::uint16_t key) {
-  VMLANE_TRY(netlink::set_bpf_filter(link.where, link.index, link.from_workload,
-                                     {.program = programs.from.get(),
-                                      .name = kFromName,
-                                      .class_id = key,
-                                      .order = FilterOrder::kSecond}));
-  return netlink::set_bpf_filter(link.where, link.index, opposite(link.from_workload),
-                                 {.program = programs.to.get(),
-                                  .name = kToName,
-                                  .class_id = key,
-                                  .order = FilterOrder::kSecond});
+  VMLANE_TRY(netlink::set_bpf_filter(
+      link.where, link.index, link.from_workload,
+      {.program = programs.from.get(), .name = kFromName, .class_id = key, .order = FilterOrder::kSecond}));
+  return netlink::set_bpf_filter(
+      link.where, link.index, opposite(link.from_workload),
+      {.program = programs.to.get(), .name = kToName, .class_id = key, .order = FilterOrder::kSecond});
 }
 
 bool is_of(const vmlane_policy_owner& owner, const std::string& attachment_id) {

@@ -23,26 +23,26 @@ struct vmlane_policy_state {
   __u32 connection_mask;  // number of sets minus one
 };
 
-#define VMLANE_POLICY_REASONS 8       // as many as VMLANE_STAGE_REASONS, a power of two
+#define VMLANE_POLICY_REASONS 8         // as many as VMLANE_STAGE_REASONS, a power of two
 #define VMLANE_POLICY_EVENTS_A_TICK 10  // of a workload
 
 // What only the slower ways through the program need of a workload.
 struct vmlane_policy_owner {
   __u8 attachment[16];
-  __u32 node_ipv4;     // addresses under which the node was seen while there were no tables
+  __u32 node_ipv4;  // addresses under which the node was seen while there were no tables
   __u32 node_ipv6[4];
   __u32 event_tick;
-  __u32 events;        // told in that tick
+  __u32 events;  // told in that tick
   __u32 reserved;
-  __u64 untold;        // drops without an event
-  __u64 loose;         // passed as either end's connection, see policy/stage.h
+  __u64 untold;                          // drops without an event
+  __u64 loose;                           // passed as either end's connection, see policy/stage.h
   __u64 dropped[VMLANE_POLICY_REASONS];  // by VMLANE_STAGE_*
 };
 
 // By rule; rule VMLANE_POLICY_NO_RULE counts what a policy's isolation dropped.
 struct vmlane_policy_counter_key {
   __u32 policy;
-  __u32 rule;       // index in the policy's list
+  __u32 rule;  // index in the policy's list
   __u32 direction;
 };
 
@@ -63,7 +63,7 @@ struct vmlane_policy_event {
   __u8 v6;
   __u8 protocol;
   __u8 direction;
-  __u8 reason;          // VMLANE_STAGE_*
+  __u8 reason;           // VMLANE_STAGE_*
   __u32 verdict_reason;  // VMLANE_POLICY_*, when `reason` is BY_POLICY
   __u32 policy;
   __u32 rule;

@@ -30,8 +30,7 @@ constexpr std::uint32_t kOnlyKey = 0;
 
 // In the order of VMLANE_STAGE_*.
 constexpr std::array<std::string_view, VMLANE_STAGE_REASONS> kReasons = {
-    "",         "policy",        "not-judged-yet", "malformed",
-    "fragment", "no-connection", "ct-full",        "not-ip"};
+    "", "policy", "not-judged-yet", "malformed", "fragment", "no-connection", "ct-full", "not-ip"};
 
 // In the order of VMLANE_POLICY_* reasons.
 constexpr std::array<std::string_view, 7> kVerdicts = {"not-isolated", "rule",      "isolated",  "own-node",
@@ -294,8 +293,9 @@ class PolicyTables::Contents {
 
   Result<> make_connections() {
     if (inner_map(map(PolicyMap::kConnections), kOnlyKey)) return {};
-    const std::size_t sets = std::bit_ceil(std::max<std::size_t>(sizes_.connections, VMLANE_CONNECTION_WAYS)) /
-                             VMLANE_CONNECTION_WAYS;
+    const std::size_t sets =
+        std::bit_ceil(std::max<std::size_t>(sizes_.connections, VMLANE_CONNECTION_WAYS)) /
+        VMLANE_CONNECTION_WAYS;
     VMLANE_ASSIGN(const Fd map_of_sets,
                   make_map(BPF_MAP_TYPE_ARRAY, "vmlane_sets", sizeof(std::uint32_t),
                            sizeof(vmlane_connection_set), sets, BPF_F_INNER_MAP | BPF_F_MMAPABLE));
@@ -338,7 +338,8 @@ class PolicyTables::Contents {
           found == endpoints.end() ? 0 : incarnation << kUpper | (std::uint64_t{found->second} + 1);
       const bool was_known = !is_first && workload.endpoint[epoch() & 1] >> kUpper == incarnation;
       // What went through unjudged may have connections that nobody noted.
-      if (number != 0 && !was_known && (workload.flags & VMLANE_STAGE_DENY) == 0) workload.loose_until = loose;
+      if (number != 0 && !was_known && (workload.flags & VMLANE_STAGE_DENY) == 0)
+        workload.loose_until = loose;
       std::atomic_ref(workload.endpoint[slot]).store(number, std::memory_order_release);
     }
   }
@@ -393,7 +394,8 @@ Result<PolicyTables> PolicyTables::look(const std::filesystem::path& run_dir) {
   silence_libbpf();
   VMLANE_ASSIGN(auto builds, all_policy_programs(run_dir));
   if (builds.empty())
-    return fail(Code::kNotFound, "no workload of this node has policy on its link", "run directory " + run_dir.string());
+    return fail(Code::kNotFound, "no workload of this node has policy on its link",
+                "run directory " + run_dir.string());
   auto contents = std::make_unique<Contents>(std::move(builds.front()));
   VMLANE_TRY(contents->map_small());
   return PolicyTables(std::move(contents));
@@ -455,7 +457,8 @@ std::vector<PolicyCount> PolicyTables::counters() const {
   return counts;
 }
 
-std::vector<PolicyConnection> PolicyTables::connections(const std::optional<std::string>& attachment_id) const {
+std::vector<PolicyConnection> PolicyTables::connections(
+    const std::optional<std::string>& attachment_id) const {
   std::vector<PolicyConnection> found;
   const auto whose = contents_->incarnations(attachment_id);
   const Mapping memory = contents_->connections();

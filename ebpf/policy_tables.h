@@ -16,15 +16,17 @@
 #include "core/address.h"
 #include "core/error.h"
 
-// What the policy stages of a node's links judge by, and what they found: the side of the agent and of vmlanectl.
+// What the policy stages of a node's links judge by, and what they found: the side of the agent and of
+// vmlanectl.
 //
-// The tables are blocks as policy/verdict.h describes them. They, the connections, the counters and the ring of
-// events are made here, by the process that publishes, so that their memory is its own and not a plugin's. They
-// stay in force when that process ends, for as long as a link has the stage; the next one goes on with them.
+// The tables are blocks as policy/verdict.h describes them. They, the connections, the counters and the ring
+// of events are made here, by the process that publishes, so that their memory is its own and not a plugin's.
+// They stay in force when that process ends, for as long as a link has the stage; the next one goes on with
+// them.
 namespace vmlane::ebpf {
 
-// Number of each workload's endpoint in the tables, by attachment id. A workload that is not in it has its default
-// verdict.
+// Number of each workload's endpoint in the tables, by attachment id. A workload that is not in it has its
+// default verdict.
 using PolicyEndpoints = std::map<std::string, std::uint32_t>;
 
 struct PolicySizes {
@@ -83,8 +85,8 @@ struct PolicyStatus {
 
 class PolicyTables {
  public:
-  // Finds the stage of this build on the node, or loads it so that it is there for the next ADD, and makes what is
-  // missing but for the tables. For the one process that publishes.
+  // Finds the stage of this build on the node, or loads it so that it is there for the next ADD, and makes
+  // what is missing but for the tables. For the one process that publishes.
   static Result<PolicyTables> open(const std::filesystem::path& run_dir, const PolicySizes& sizes = {});
   // Only to look, or to flush; Code::kNotFound when no link has the stage and nobody publishes.
   static Result<PolicyTables> look(const std::filesystem::path& run_dir);
@@ -96,13 +98,14 @@ class PolicyTables {
   // Of the tables in force, 0 when there are none.
   std::uint64_t generation() const;
 
-  // Puts a whole block in force, for all workloads between two packets of each. Counters begin anew: the numbers
-  // of policies may be others. `generation` must be above that in force, below 2^63.
+  // Puts a whole block in force, for all workloads between two packets of each. Counters begin anew: the
+  // numbers of policies may be others. `generation` must be above that in force, below 2^63.
   Result<> publish(std::uint64_t generation, std::span<const std::uint64_t> block,
                    const PolicyEndpoints& endpoints);
 
-  // Changes the block in force, phase by phase: `write` is called with the number of the phase and the words that
-  // programs are reading; after each call every program is waited for. Known connections are judged again then.
+  // Changes the block in force, phase by phase: `write` is called with the number of the phase and the words
+  // that programs are reading; after each call every program is waited for. Known connections are judged
+  // again then.
   Result<> change(std::uint64_t generation, std::size_t phases,
                   const std::function<void(std::size_t phase, std::span<std::uint64_t> block)>& write);
 

@@ -15,7 +15,8 @@
 namespace vmlane::netlink {
 namespace {
 
-// Where our filters are in a clsact qdisc. Fixed, with the order as priority, so that they can be found and replaced.
+// Where our filters are in a clsact qdisc. Fixed, with the order as priority, so that they can be found and
+// replaced.
 constexpr std::uint32_t kFilterHandle = 1;
 
 std::uint32_t parent_of(Direction direction) {

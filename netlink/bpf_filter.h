@@ -32,15 +32,13 @@ struct BpfFilterSpec {
   FilterOrder order = FilterOrder::kFirst;
 };
 
-// Adds the qdisc where the link has none, and the filter, which takes the place of an earlier one of ours of the
-// same order.
-// One system call. Code::kNotFound when the link is gone.
+// Adds the qdisc where the link has none, and the filter, which takes the place of an earlier one of ours of
+// the same order. One system call. Code::kNotFound when the link is gone.
 Result<> set_bpf_filter(const Namespace& network_namespace, int index, Direction direction,
                         const BpfFilterSpec& spec);
 
 // The filter that set_bpf_filter put there; none when there is none. Code::kNotFound when the link is gone.
 Result<std::optional<BpfFilter>> bpf_filter(const Namespace& network_namespace, int index,
-                                            Direction direction,
-                                            FilterOrder order = FilterOrder::kFirst);
+                                            Direction direction, FilterOrder order = FilterOrder::kFirst);
 
 }  // namespace vmlane::netlink

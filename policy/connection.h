@@ -8,11 +8,11 @@
  * code.
  *
  * A table is an array of sets, and a set has 8 entries of one line. A connection is in the set that its hash
- * says and nowhere else. Nobody collects what has ended: an entry says when it was last used, and the next one
- * that needs room takes the place of one that is over. When all 8 are alive the place is taken from one that
- * was never answered, else from one that is closing, else from the one that is longest unused of those that
- * are no TCP connections; a TCP connection that is in use never gives its place. One endpoint has at most 6
- * places of a set, so that nobody can fill the table for the others.
+ * says and nowhere else. Nobody collects what has ended: an entry says when it was last used, and the next
+ * one that needs room takes the place of one that is over. When all 8 are alive the place is taken from one
+ * that was never answered, else from one that is closing, else from the one that is longest unused of those
+ * that are no TCP connections; a TCP connection that is in use never gives its place. One endpoint has at
+ * most 6 places of a set, so that nobody can fill the table for the others.
  *
  * Entries are found and taken without a lock. A place is claimed by its tag, which readers look at before and
  * after the rest; two writers of one connection at once may make it twice, of which one then runs out.
@@ -157,7 +157,8 @@ static inline uint32_t vmlane_connection_is_over(const struct vmlane_connection*
 }
 
 /* The entry of a connection that is still alive, or a null pointer. */
-static inline struct vmlane_connection* vmlane_connection_find(struct vmlane_connection_set* set, uint32_t tag,
+static inline struct vmlane_connection* vmlane_connection_find(struct vmlane_connection_set* set,
+                                                               uint32_t tag,
                                                                const struct vmlane_connection_key* key,
                                                                uint32_t now) {
   for (uint32_t way = 0; way < VMLANE_CONNECTION_WAYS; way++) {
@@ -187,18 +188,19 @@ static inline uint32_t vmlane_connection_score(const struct vmlane_connection* e
   return worth << 24 | (idle > 0xffffffU ? 0xffffffU : idle);
 }
 
-/* Where a place is chosen. In memory: the kernel's verifier would follow each way that numbers in registers can
-   take. */
+/* Where a place is chosen. In memory: the kernel's verifier would follow each way that numbers in registers
+   can take. */
 struct vmlane_connection_choice {
   uint32_t held; /* places that are the owner's already */
   uint32_t way;
   uint32_t score;
 };
 
-/* Claims the best place for a new connection, or a null pointer when there is none. Its tag is WRITING then. */
-static inline struct vmlane_connection* vmlane_connection_claim(struct vmlane_connection_set* set, uint32_t owner,
-                                                                uint32_t now,
-                                                                volatile struct vmlane_connection_choice* choice) {
+/* Claims the best place for a new connection, or a null pointer when there is none. Its tag is WRITING then.
+ */
+static inline struct vmlane_connection* vmlane_connection_claim(
+    struct vmlane_connection_set* set, uint32_t owner, uint32_t now,
+    volatile struct vmlane_connection_choice* choice) {
   choice->held = 0;
   choice->way = 0;
   choice->score = 0;
@@ -247,7 +249,8 @@ static inline void vmlane_connection_show(struct vmlane_connection* entry, uint3
 }
 
 static inline uint32_t vmlane_connection_is_reply(const struct vmlane_connection* entry, uint32_t direction) {
-  return (entry->flags & VMLANE_CONNECTION_INGRESS ? VMLANE_POLICY_INGRESS : VMLANE_POLICY_EGRESS) != direction;
+  return (entry->flags & VMLANE_CONNECTION_INGRESS ? VMLANE_POLICY_INGRESS : VMLANE_POLICY_EGRESS) !=
+         direction;
 }
 
 /* How TCP goes on by a packet: it is open when the opener has answered the answer. */

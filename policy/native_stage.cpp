@@ -25,7 +25,8 @@ vmlane_connection_set* vmlane_stage_set(const Context* context, std::uint32_t in
   return index < context->sets.size() ? &context->sets[index] : nullptr;
 }
 
-std::uint32_t vmlane_stage_tables(const Context* context, std::uint32_t /*slot*/, vmlane_policy_tables* tables) {
+std::uint32_t vmlane_stage_tables(const Context* context, std::uint32_t /*slot*/,
+                                  vmlane_policy_tables* tables) {
   *tables = context->tables;
   return tables->base != nullptr ? 1 : 0;
 }
@@ -37,7 +38,8 @@ void vmlane_stage_quoted(const Context* context, std::uint32_t offset, vmlane_pa
 }
 
 // The switch has no packets of the node before it has tables.
-void vmlane_stage_meet_node(const Context* /*context*/, std::uint32_t /*v6*/, const std::uint32_t* /*address*/) {}
+void vmlane_stage_meet_node(const Context* /*context*/, std::uint32_t /*v6*/,
+                            const std::uint32_t* /*address*/) {}
 
 std::uint32_t vmlane_stage_has_met(const Context* /*context*/, std::uint32_t /*v6*/,
                                    const std::uint32_t* /*address*/) {
@@ -56,8 +58,9 @@ void NativeStage::use_tables(const vmlane_policy_tables& tables, std::uint32_t g
   generation_ = generation;
 }
 
-NativeStage::Outcome NativeStage::decide(std::span<const std::uint8_t> frame, vmlane_policy_workload& workload,
-                                         std::uint8_t direction, std::uint32_t now, bool from_node) {
+NativeStage::Outcome NativeStage::decide(std::span<const std::uint8_t> frame,
+                                         vmlane_policy_workload& workload, std::uint8_t direction,
+                                         std::uint32_t now, bool from_node) {
   const Context context{tables_, sets_, {frame.data(), frame.data() + frame.size()}};
   constexpr int kUpper = 32;
   vmlane_stage stage{};

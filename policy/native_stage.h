@@ -12,8 +12,8 @@
 
 namespace vmlane::policy {
 
-// The policy stage (stage.h) outside of the kernel: over a block of tables and connections in this process's memory.
-// For one thread.
+// The policy stage (stage.h) outside of the kernel: over a block of tables and connections in this process's
+// memory. For one thread.
 class NativeStage {
  public:
   struct Outcome {
@@ -29,10 +29,10 @@ class NativeStage {
   // The block stays the caller's. Connections that were judged by another generation are judged again.
   void use_tables(const vmlane_policy_tables& tables, std::uint32_t generation);
 
-  // What is made of a frame (from its Ethernet header on) that `workload` sends (VMLANE_POLICY_EGRESS) or gets, at
-  // `now` in ticks. Its number in the tables is endpoint[0]. `from_node`: the node itself made it.
-  Outcome decide(std::span<const std::uint8_t> frame, vmlane_policy_workload& workload, std::uint8_t direction,
-                 std::uint32_t now, bool from_node = false);
+  // What is made of a frame (from its Ethernet header on) that `workload` sends (VMLANE_POLICY_EGRESS) or
+  // gets, at `now` in ticks. Its number in the tables is endpoint[0]. `from_node`: the node itself made it.
+  Outcome decide(std::span<const std::uint8_t> frame, vmlane_policy_workload& workload,
+                 std::uint8_t direction, std::uint32_t now, bool from_node = false);
 
   std::span<const vmlane_connection_set> connections() const { return sets_; }
 

@@ -4,8 +4,9 @@
 
 /*
  * What policy has to know of a frame. Freestanding C17 that is C++ as well, for the kernel's programs and
- * native code alike; little-endian machines only. Read are Ethernet with tags in the frame, IPv4 with options,
- * IPv6 with extension headers, fragments, and what an ICMP error quotes. Nothing of a frame is changed.
+ * native code alike; little-endian machines only. Read are Ethernet with tags in the frame, IPv4 with
+ * options, IPv6 with extension headers, fragments, and what an ICMP error quotes. Nothing of a frame is
+ * changed.
  *
  * Headers count as far as they are within the first VMLANE_PACKET_HEADERS bytes. What cannot be read is said
  * to be so and never guessed.
@@ -28,11 +29,23 @@ enum {
   VMLANE_PACKET_ETHERNET = 14
 };
 
-enum { VMLANE_ETHERTYPE_IPV4 = 0x0800, VMLANE_ETHERTYPE_ARP = 0x0806, VMLANE_ETHERTYPE_RARP = 0x8035,
-       VMLANE_ETHERTYPE_VLAN = 0x8100, VMLANE_ETHERTYPE_IPV6 = 0x86dd, VMLANE_ETHERTYPE_QINQ = 0x88a8 };
+enum {
+  VMLANE_ETHERTYPE_IPV4 = 0x0800,
+  VMLANE_ETHERTYPE_ARP = 0x0806,
+  VMLANE_ETHERTYPE_RARP = 0x8035,
+  VMLANE_ETHERTYPE_VLAN = 0x8100,
+  VMLANE_ETHERTYPE_IPV6 = 0x86dd,
+  VMLANE_ETHERTYPE_QINQ = 0x88a8
+};
 enum { VMLANE_IP_ICMP = 1, VMLANE_IP_ICMPV6 = 58 };
-enum { VMLANE_IPV6_HOP_BY_HOP = 0, VMLANE_IPV6_ROUTING = 43, VMLANE_IPV6_FRAGMENT = 44, VMLANE_IPV6_AH = 51,
-       VMLANE_IPV6_DESTINATION = 60, VMLANE_IPV6_MOBILITY = 135 };
+enum {
+  VMLANE_IPV6_HOP_BY_HOP = 0,
+  VMLANE_IPV6_ROUTING = 43,
+  VMLANE_IPV6_FRAGMENT = 44,
+  VMLANE_IPV6_AH = 51,
+  VMLANE_IPV6_DESTINATION = 60,
+  VMLANE_IPV6_MOBILITY = 135
+};
 
 /* What a frame is. */
 enum {
@@ -231,8 +244,9 @@ static inline uint8_t vmlane_packet_ipv4(const struct vmlane_packet_view* view, 
 }
 
 static inline uint32_t vmlane_packet_is_extension(uint32_t header) {
-  return header == VMLANE_IPV6_HOP_BY_HOP || header == VMLANE_IPV6_ROUTING || header == VMLANE_IPV6_FRAGMENT ||
-         header == VMLANE_IPV6_AH || header == VMLANE_IPV6_DESTINATION || header == VMLANE_IPV6_MOBILITY;
+  return header == VMLANE_IPV6_HOP_BY_HOP || header == VMLANE_IPV6_ROUTING ||
+         header == VMLANE_IPV6_FRAGMENT || header == VMLANE_IPV6_AH || header == VMLANE_IPV6_DESTINATION ||
+         header == VMLANE_IPV6_MOBILITY;
 }
 
 /* Behind one fragment header: IP when there is more to read, else what the packet is. */
@@ -287,9 +301,9 @@ static inline uint8_t vmlane_packet_ipv6(const struct vmlane_packet_view* view, 
 /* Reads a frame. `packet` is all zeros before. */
 static inline void vmlane_packet_read(const struct vmlane_packet_view* view, struct vmlane_packet* packet) {
   uint32_t offset = VMLANE_PACKET_ETHERNET;
-  const struct vmlane_wire_type* outer =
-      VMLANE_POLICY_CAST(const struct vmlane_wire_type*,
-                         vmlane_packet_at(view, offset - sizeof(struct vmlane_wire_type), sizeof(struct vmlane_wire_type)));
+  const struct vmlane_wire_type* outer = VMLANE_POLICY_CAST(
+      const struct vmlane_wire_type*,
+      vmlane_packet_at(view, offset - sizeof(struct vmlane_wire_type), sizeof(struct vmlane_wire_type)));
   packet->kind = VMLANE_PACKET_MALFORMED;
   if (!outer) return;
   uint32_t type = vmlane_packet_swap16(outer->type);
@@ -306,14 +320,14 @@ static inline void vmlane_packet_read(const struct vmlane_packet_view* view, str
     packet->kind = vmlane_packet_ipv6(view, offset, packet, 0);
   else
     packet->kind = type == VMLANE_ETHERTYPE_ARP || type == VMLANE_ETHERTYPE_RARP ? VMLANE_PACKET_ARP
-                                                                                : VMLANE_PACKET_OTHER;
+                                                                                 : VMLANE_PACKET_OTHER;
 }
 
 /* Reads what an ICMP error quotes. `packet` is all zeros before but for `v6`, which is the error's. */
 static inline void vmlane_packet_read_quoted(const struct vmlane_packet_view* view, uint32_t offset,
                                              struct vmlane_packet* packet) {
-  packet->kind = packet->v6 ? vmlane_packet_ipv6(view, offset, packet, 1)
-                            : vmlane_packet_ipv4(view, offset, packet, 1);
+  packet->kind =
+      packet->v6 ? vmlane_packet_ipv6(view, offset, packet, 1) : vmlane_packet_ipv4(view, offset, packet, 1);
 }
 
 /* NOLINTEND(readability-identifier-naming,modernize-use-nullptr) */

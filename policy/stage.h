@@ -3,22 +3,24 @@
 #define VMLANE_POLICY_STAGE_H
 
 /*
- * What policy makes of each packet of an endpoint: the order in which packet.h, connection.h and verdict.h are
- * asked, the same in the kernel's programs and in native code. Freestanding C17 that is C++ as well.
+ * What policy makes of each packet of an endpoint: the order in which packet.h, connection.h and verdict.h
+ * are asked, the same in the kernel's programs and in native code. Freestanding C17 that is C++ as well.
  *
  *   ARP, neighbour and listener discovery, the endpoint's own DHCP       pass
  *   no tables yet, or none that know the endpoint                        its default verdict
  *   an ICMP error about a known connection                               passes
- *   a packet of a known connection                                       passes, judged again by changed tables
- *   everything else                                                      is judged, and remembered when it may pass
+ *   a packet of a known connection                                       passes, judged again by changed
+ * tables everything else                                                      is judged, and remembered when
+ * it may pass
  *
  * A TCP packet that opens nothing and belongs to no known connection was opened by one end or the other. It
  * passes when both ways round are allowed; for some seconds after an endpoint that was let through unjudged
  * got its first tables, when one of them is.
  *
- * How tables and sets are reached differs: a user of this header defines VMLANE_STAGE_CONTEXT, and after it the
- * functions that are only declared here (vmlane_stage_set, _tables, _count, _quoted, _meet_node, _has_met). For the kernel the
- * slower parts are functions that its verifier proves once, each by itself; they take numbers and plain structures.
+ * How tables and sets are reached differs: a user of this header defines VMLANE_STAGE_CONTEXT, and after it
+ * the functions that are only declared here (vmlane_stage_set, _tables, _count, _quoted, _meet_node,
+ * _has_met). For the kernel the slower parts are functions that its verifier proves once, each by itself;
+ * they take numbers and plain structures.
  */
 
 #include "connection.h"
@@ -38,14 +40,14 @@ struct vmlane_stage_question {
   uint8_t direction;
   uint8_t from_node; /* the node itself made the packet, or a connection that it opened */
   uint8_t no_node;
-  uint8_t not_ip;    /* there is no peer and no port: of group 0, as what no policy knows */
-  uint32_t unwatched; /* out: no policy is about the endpoint in any direction */
+  uint8_t not_ip;                      /* there is no peer and no port: of group 0, as what no policy knows */
+  uint32_t unwatched;                  /* out: no policy is about the endpoint in any direction */
   struct vmlane_policy_question asked; /* out: in the words of verdict.h */
   struct vmlane_policy_answer answer;  /* out */
 };
 
-/* A packet on its way. Large for a stack of the kernel's: its programs have one for each processor. Above `packet`
-   is what the caller tells (all that is not named is 0), below it what is made of it. */
+/* A packet on its way. Large for a stack of the kernel's: its programs have one for each processor. Above
+   `packet` is what the caller tells (all that is not named is 0), below it what is made of it. */
 struct vmlane_stage {
   uint32_t incarnation;
   uint32_t flags;
@@ -120,8 +122,8 @@ VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_opens(const struct vmlane_packet* pa
 }
 
 /* Makes the key of a packet that the endpoint sends (EGRESS) or gets. */
-VMLANE_STAGE_FUNCTION void vmlane_stage_make_key(struct vmlane_stage* stage, const struct vmlane_packet* packet,
-                                                 uint32_t direction) {
+VMLANE_STAGE_FUNCTION void vmlane_stage_make_key(struct vmlane_stage* stage,
+                                                 const struct vmlane_packet* packet, uint32_t direction) {
   struct vmlane_connection_key* key = &stage->key;
   const uint32_t sends = direction == VMLANE_POLICY_EGRESS;
   const uint32_t* local = sends ? packet->source : packet->destination;
@@ -185,7 +187,8 @@ VMLANE_STAGE_PART int vmlane_stage_find_peer(VMLANE_STAGE_CONTEXT context,
   return 1;
 }
 
-VMLANE_STAGE_PART int vmlane_stage_judge(VMLANE_STAGE_CONTEXT context, struct vmlane_stage_question* question) {
+VMLANE_STAGE_PART int vmlane_stage_judge(VMLANE_STAGE_CONTEXT context,
+                                         struct vmlane_stage_question* question) {
   struct vmlane_policy_tables tables;
   if (!question || !vmlane_stage_tables(context, question->slot, &tables)) return 0;
   question->answer = vmlane_policy_judge(&tables, &question->asked);
@@ -203,7 +206,6 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_ask(VMLANE_STAGE_CONTEXT context,
   vmlane_stage_judge(context, question);
   vmlane_stage_count(context, question);
 }
-
 
 VMLANE_STAGE_FUNCTION void vmlane_stage_put(VMLANE_STAGE_CONTEXT context, const struct vmlane_stage* stage,
                                             struct vmlane_stage_question* question) {
@@ -272,8 +274,8 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_judge_again(VMLANE_STAGE_CONTEXT context
   entry->generation = stage->generation;
 }
 
-/* What is known of a connection, judged again where the tables have changed: 0 not known, 1 may pass, 2 denied.
-   `found_*` has the rest. */
+/* What is known of a connection, judged again where the tables have changed: 0 not known, 1 may pass, 2
+   denied. `found_*` has the rest. */
 VMLANE_STAGE_PART int vmlane_stage_look(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage) {
   if (!stage) return 0;
   struct vmlane_connection* entry = vmlane_stage_find(context, stage);
@@ -301,7 +303,8 @@ VMLANE_STAGE_PART int vmlane_stage_note(VMLANE_STAGE_CONTEXT context, struct vml
 
 /* May the connection of this packet be opened, in the packet's direction or (`turned`) by its receiver? */
 VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_may_open(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage,
-                                                     uint32_t turned, struct vmlane_stage_question* question) {
+                                                     uint32_t turned,
+                                                     struct vmlane_stage_question* question) {
   const struct vmlane_connection_key* key = &stage->key;
   for (uint32_t word = 0; word < 4; word++) question->address[word] = key->remote[word];
   question->direction = VMLANE_POLICY_CAST(uint8_t, stage->direction ^ turned);
@@ -314,8 +317,8 @@ VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_may_open(VMLANE_STAGE_CONTEXT contex
   return question->answer.allowed;
 }
 
-/* Which way round a connection is that is not known: 0 as the packet goes, 1 turned, else 2 denied, 3 not told by
-   TCP. */
+/* Which way round a connection is that is not known: 0 as the packet goes, 1 turned, else 2 denied, 3 not
+   told by TCP. */
 VMLANE_STAGE_PART int vmlane_stage_way(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage) {
   if (!stage) return 2;
   const uint32_t loose = vmlane_stage_before(stage->now, stage->loose_until);
@@ -355,9 +358,10 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_take(struct vmlane_stage* stage,
   stage->found_rule = VMLANE_POLICY_CAST(uint16_t, question->answer.rule);
 }
 
-/* A packet that opens a connection, or of one that is not known. With `keep` its key has a connection that stays
-   what it is, whatever becomes of the packet: its end will refuse the attempt. */
-VMLANE_STAGE_PART int vmlane_stage_new(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage, uint32_t keep) {
+/* A packet that opens a connection, or of one that is not known. With `keep` its key has a connection that
+   stays what it is, whatever becomes of the packet: its end will refuse the attempt. */
+VMLANE_STAGE_PART int vmlane_stage_new(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage,
+                                       uint32_t keep) {
   if (!stage) return VMLANE_STAGE_MALFORMED;
   const uint32_t is_to_itself = vmlane_stage_same(stage->key.local, stage->key.remote);
   const int way = is_to_itself ? VMLANE_POLICY_CAST(int, vmlane_stage_to_itself(stage))
@@ -375,7 +379,8 @@ VMLANE_STAGE_PART int vmlane_stage_new(VMLANE_STAGE_CONTEXT context, struct vmla
 }
 
 /* After the first fragment of a packet: lets the others pass as it did. */
-VMLANE_STAGE_PART int vmlane_stage_expect_fragments(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage) {
+VMLANE_STAGE_PART int vmlane_stage_expect_fragments(VMLANE_STAGE_CONTEXT context,
+                                                    struct vmlane_stage* stage) {
   if (!stage) return 0;
   vmlane_stage_make_fragment_key(stage);
   stage->found_flags &= VMLANE_CONNECTION_INGRESS | VMLANE_CONNECTION_NODE;
@@ -383,8 +388,8 @@ VMLANE_STAGE_PART int vmlane_stage_expect_fragments(VMLANE_STAGE_CONTEXT context
   return vmlane_stage_insert(context, stage);
 }
 
-/* What has no peer or no ports: `reason` unless nothing is said about the endpoint, or what is not IP at all is
-   let through by what is said. */
+/* What has no peer or no ports: `reason` unless nothing is said about the endpoint, or what is not IP at all
+   is let through by what is said. */
 VMLANE_STAGE_PART int vmlane_stage_unreadable(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage,
                                               uint32_t reason) {
   if (!stage) return VMLANE_STAGE_MALFORMED;
@@ -409,8 +414,7 @@ VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_later_fragment(VMLANE_STAGE_CONTEXT 
   vmlane_stage_make_fragment_key(stage);
   const int known = vmlane_stage_look(context, stage);
   if (!known)
-    return VMLANE_POLICY_CAST(uint32_t,
-                              vmlane_stage_unreadable(context, stage, VMLANE_STAGE_LOST_FRAGMENT));
+    return VMLANE_POLICY_CAST(uint32_t, vmlane_stage_unreadable(context, stage, VMLANE_STAGE_LOST_FRAGMENT));
   return known == 1 ? VMLANE_STAGE_PASS : VMLANE_STAGE_BY_POLICY;
 }
 
@@ -437,8 +441,8 @@ VMLANE_STAGE_PART int vmlane_stage_packet(VMLANE_STAGE_CONTEXT context, struct v
   vmlane_stage_make_key(stage, &stage->packet, stage->direction);
   const int known = vmlane_stage_look(context, stage);
   if (!known) return vmlane_stage_new(context, stage, 0);
-  const uint32_t opened = stage->found_flags & VMLANE_CONNECTION_INGRESS ? VMLANE_POLICY_INGRESS
-                                                                         : VMLANE_POLICY_EGRESS;
+  const uint32_t opened =
+      stage->found_flags & VMLANE_CONNECTION_INGRESS ? VMLANE_POLICY_INGRESS : VMLANE_POLICY_EGRESS;
   const uint32_t is_closing = stage->found_state >= VMLANE_STATE_HALF_CLOSED;
   /* A port that is used again, or an attempt from the other end, is a connection of its own. */
   if (stage->packet.protocol == VMLANE_POLICY_TCP && vmlane_stage_opens(&stage->packet) &&
@@ -488,7 +492,8 @@ VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_is_exempt(struct vmlane_stage* stage
 }
 
 /* Without tables. Under deny the node's own packets get through, and what is said in reply to them. */
-VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_default(VMLANE_STAGE_CONTEXT context, const struct vmlane_stage* stage) {
+VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_default(VMLANE_STAGE_CONTEXT context,
+                                                    const struct vmlane_stage* stage) {
   const struct vmlane_packet* packet = &stage->packet;
   if (!(stage->flags & VMLANE_STAGE_DENY)) return VMLANE_STAGE_PASS;
   if (stage->flags & VMLANE_STAGE_NO_NODE || packet->kind != VMLANE_PACKET_IP) return VMLANE_STAGE_BY_DEFAULT;

@@ -3,8 +3,8 @@
 #define VMLANE_POLICY_SUBJECT_H
 
 /*
- * What a datapath knows of an endpoint, and why its packets are dropped: what stage.h shares with those who write
- * and read it. Freestanding C17 that is C++ as well.
+ * What a datapath knows of an endpoint, and why its packets are dropped: what stage.h shares with those who
+ * write and read it. Freestanding C17 that is C++ as well.
  */
 
 #include "verdict.h"
@@ -17,8 +17,12 @@ enum {
 };
 
 enum { VMLANE_STAGE_LOOSE_SECONDS = 10, VMLANE_STAGE_DHCP_SECONDS = 60 };
-enum { VMLANE_DHCP_SERVER_PORT = 67, VMLANE_DHCP_CLIENT_PORT = 68, VMLANE_DHCPV6_CLIENT_PORT = 546,
-       VMLANE_DHCPV6_SERVER_PORT = 547 };
+enum {
+  VMLANE_DHCP_SERVER_PORT = 67,
+  VMLANE_DHCP_CLIENT_PORT = 68,
+  VMLANE_DHCPV6_CLIENT_PORT = 546,
+  VMLANE_DHCPV6_SERVER_PORT = 547
+};
 
 /* What a datapath knows of an endpoint. */
 struct vmlane_policy_workload {

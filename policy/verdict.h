@@ -165,7 +165,7 @@ struct vmlane_policy_group_class {
 
 #ifdef __bpf__
 struct vmlane_policy_tables {
-  void* lines; /* an array map with elements of one line */
+  void* lines;   /* an array map with elements of one line */
   uint32_t slot; /* where a map of maps has it */
 };
 #else
@@ -300,8 +300,8 @@ static inline uint32_t vmlane_policy_scan(const struct vmlane_policy_tables* tab
     return VMLANE_POLICY_NO_RULE;
   }
   for (uint32_t part = 0; part < VMLANE_POLICY_MAX_SUMMARY && part < rows->summary; part++) {
-    uint64_t words = vmlane_policy_both(tables, rows, rows->words + part) &
-                     vmlane_policy_from(part, rows->start / 64);
+    uint64_t words =
+        vmlane_policy_both(tables, rows, rows->words + part) & vmlane_policy_from(part, rows->start / 64);
     for (uint32_t turn = 0; turn < 64 && words; turn++) {
       const uint32_t word = part * 64 + vmlane_policy_first_bit(words);
       const uint64_t both = vmlane_policy_both(tables, rows, word) & vmlane_policy_from(word, rows->start);

@@ -17,9 +17,9 @@ struct PacketSpec {
   std::uint16_t source_port = 40000;  // ICMP echo: the identifier
   std::uint16_t destination_port = 80;
   std::uint8_t tcp_flags = 0x02;
-  std::uint8_t icmp_type = 0;  // 0: an echo request
-  int tags = 0;                // in the frame
-  int ip_options = 0;          // in words, IPv4
+  std::uint8_t icmp_type = 0;                 // 0: an echo request
+  int tags = 0;                               // in the frame
+  int ip_options = 0;                         // in words, IPv4
   std::vector<std::uint8_t> extensions = {};  // numbers of IPv6 extension headers, of 8 bytes each
   bool fragmented = false;
   std::uint16_t fragment_place = 0;  // in units of 8 bytes
