@@ -24,7 +24,7 @@ check_spdx() {
   git ls-files '*.cpp' '*.h' '*.c' '*.cmake' '*.sh' '*.yaml' '*.yml' '*.dot' '*CMakeLists.txt' .clang-format .clang-tidy scripts .ci | sort -u |
     while read -r file; do
       licence=Apache-2.0
-      [[ $file != ebpf/*.bpf.* && $file != ebpf/guest_answers.h && $file != policy/verdict.h ]] || licence='GPL-2.0-only OR BSD-2-Clause'
+      [[ $file != ebpf/*.bpf.* && $file != ebpf/guest_answers.h && ! $file =~ ^policy/(connection|packet|stage|subject|verdict)\.h$ ]] || licence='GPL-2.0-only OR BSD-2-Clause'
       # The second line only below a "#!".
       awk 'NR == 1 || (NR == 2 && first ~ /^#!/) { print } { first = NR == 1 ? $0 : first }' "$file" |
         grep -q -F "SPDX-License-Identifier: $licence" || echo "$file: no \"SPDX-License-Identifier: $licence\" on its first line"
@@ -44,7 +44,7 @@ check_hosts() {
 
 # Old kernels and clang's BPF target know no instruction for these; the compiler would emit a call the verifier refuses.
 check_bpf_sources() {
-  { git grep -nE '__builtin_(ctz|clz|ffs)(l|ll)?\b' -- ebpf policy/verdict.h || true; } | none_of 'Builtins the BPF target cannot compile:'
+  { git grep -nE '__builtin_(ctz|clz|ffs)(l|ll)?\b' -- ebpf policy/{connection,packet,stage,subject,verdict}.h || true; } | none_of 'Builtins the BPF target cannot compile:'
 }
 
 check_format() { cpp_files | xargs clang-format --dry-run --Werror; }
