@@ -47,11 +47,12 @@ WorkloadMaps maps_for(const vmlane_answers& answers, std::uint32_t flags) {
   return maps;
 }
 
-void require_same_when_split(const test::Frame& question, std::size_t linear, const WorkloadMaps& given) {
+void require_same_when_split(int (*program)(struct __sk_buff*), const test::Frame& question,
+                             std::size_t linear, const WorkloadMaps& given) {
   WorkloadMaps of_whole = given;
   WorkloadMaps of_split = given;
-  const Outcome whole = KernelFrame(question, question.size()).run(vmlane_from_workload, of_whole);
-  const Outcome split = KernelFrame(question, linear).run(vmlane_from_workload, of_split);
+  const Outcome whole = KernelFrame(question, question.size()).run(program, of_whole);
+  const Outcome split = KernelFrame(question, linear).run(program, of_split);
   require(whole.verdict == split.verdict, "a split frame gets the verdict of a whole one");
   require(whole.frame == split.frame, "and the same reply");
   require(std::memcmp(&of_whole.guard, &of_split.guard, sizeof(of_whole.guard)) == 0, "for the same reason");
@@ -96,7 +97,8 @@ int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (question.size() < test::kEthernetHeader) return 0;
   const fuzz::WorkloadMaps maps = fuzz::maps_for(source.answers(), data[0] | data[1] << 8);
   const std::size_t linear = test::kEthernetHeader + data[2] % fuzz::kMaxLinear;
-  fuzz::require_same_when_split(question, linear, maps);
+  fuzz::require_same_when_split(vmlane_from_workload, question, linear, maps);
+  fuzz::require_same_when_split(vmlane_to_workload, question, linear, maps);
   fuzz::require_honest_short_cut(question, maps);
   fuzz::require_native_answer(question, source.answers());
   fuzz::WorkloadMaps refreshing = maps;
