@@ -9,6 +9,7 @@
 
 #include "core/names.h"
 #include "ebpf/policy.h"
+#include "ebpf/policy_layout.bpf.h"
 #include "ebpf/policy_programs.h"
 #include "ebpf/policy_tables.h"
 #include "policy/native_stage.h"
@@ -47,10 +48,14 @@ class PolicyStageTest : public HostFixture {
     HostFixture::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     programs_.emplace(value_of(ebpf::policy_programs(node().run_dir)));
+    const std::uint32_t key = 0;
+    const vmlane_policy_owner owner{};
+    ASSERT_EQ(bpf_map_update_elem(programs_->map(PolicyMap::kOwners), &key, &owner, BPF_ANY), 0);
     tables_.emplace(value_of(PolicyTables::open(node().run_dir, {.connections = kConnections})));
   }
   // A workload that was not there before.
   void introduce(std::uint32_t flags) {
+    tables_->flush();
     const std::uint32_t last = workload_.incarnation;
     workload_ = {};
     workload_.incarnation = last + 1;
