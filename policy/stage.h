@@ -422,7 +422,7 @@ VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_later_fragment(VMLANE_STAGE_CONTEXT 
 VMLANE_STAGE_PART int vmlane_stage_is_related(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage) {
   if (!stage) return 0;
   struct vmlane_packet* quoted = &stage->quoted;
-  const struct vmlane_packet none = {{0}};
+  const struct vmlane_packet none = {.v6 = 0};
   *quoted = none;
   quoted->v6 = stage->packet.v6;
   vmlane_stage_quoted(context, stage->packet.quoted, quoted);
