@@ -178,19 +178,22 @@ __noinline int vmlane_policy_scan_slot(uint32_t slot, struct vmlane_policy_rows 
 	return rows && tables.lines ? vmlane_policy_scan(&tables, rows) : VMLANE_POLICY_NO_RULE;
 }
 
-__noinline int vmlane_count_rule(struct vmlane_policy_counter_key *key)
+__noinline int vmlane_count_rule(struct vmlane_policy_counter_key *counted)
 {
+	struct vmlane_policy_counter_key on_stack;
 	struct vmlane_policy_counter *counter;
 	struct vmlane_policy_counter fresh = {};
 	__u32 zero = 0;
 	void *counters = bpf_map_lookup_elem(&vmlane_counters, &zero);
 
-	if (!key || !counters)
+	if (!counted || !counters)
 		return 0;
-	counter = bpf_map_lookup_elem(counters, key);
+	// Linux 6.1 takes a key from nowhere else.
+	on_stack = *counted;
+	counter = bpf_map_lookup_elem(counters, &on_stack);
 	if (!counter) {
-		bpf_map_update_elem(counters, key, &fresh, BPF_NOEXIST);
-		counter = bpf_map_lookup_elem(counters, key);
+		bpf_map_update_elem(counters, &on_stack, &fresh, BPF_NOEXIST);
+		counter = bpf_map_lookup_elem(counters, &on_stack);
 	}
 	if (!counter)
 		return 0;
