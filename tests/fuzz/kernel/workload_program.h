@@ -11,10 +11,13 @@
 extern "C" {
 #endif
 
+// Named as C in the kernel is.
+// NOLINTBEGIN(readability-identifier-naming)
 extern const void* const vmlane_plains_map;
 extern const void* const vmlane_guards_map;
 extern const void* const vmlane_answers_map;
 extern const void* const vmlane_claims_map;
+// NOLINTEND(readability-identifier-naming)
 
 int vmlane_from_workload(struct __sk_buff* skb);
 int vmlane_to_workload(struct __sk_buff* skb);
