@@ -10,7 +10,12 @@ namespace {
 
 constexpr auto kState = static_cast<std::uint32_t>(offsetof(vmlane_policy_slot, state));
 constexpr auto kPeer = static_cast<std::uint32_t>(offsetof(vmlane_policy_slot, peer));
+constexpr std::size_t kSlot = sizeof(vmlane_policy_slot);
 constexpr std::size_t kLeastSlots = 64;
+
+std::uint32_t where(const AddressKey& key) {
+  return key.network * 2 + (key.address.v6 ? 1 : 0);
+}
 
 }  // namespace
 
@@ -23,20 +28,19 @@ std::array<std::uint32_t, 4> address_words(const IpAddress& address) {
 // At half full or less.
 AddressTable::AddressTable(Block& block, std::size_t addresses, std::size_t factor) : block_(block) {
   const std::size_t size = std::bit_ceil(addresses * 2 + kLeastSlots) * factor;
-  offset_ = block.reserve(size * VMLANE_POLICY_LINE);
+  offset_ = block.reserve(size * kSlot);
   mask_ = static_cast<std::uint32_t>(size - 1);
   pods_.assign(size, kNoPod);
 }
 
 std::uint32_t AddressTable::start(const AddressKey& key) const {
   const auto words = address_words(key.address);
-  return vmlane_policy_hash(key.network, key.address.v6 ? 1 : 0, words.data()) & mask_;
+  return vmlane_policy_hash(where(key), words.data()) & mask_;
 }
 
 bool AddressTable::has_key(std::uint32_t index, const AddressKey& key) const {
   const auto& slot = block_.at<vmlane_policy_slot>(slot_offset(index));
-  return slot.network == key.network && slot.v6 == (key.address.v6 ? 1U : 0U) &&
-         std::ranges::equal(slot.address, address_words(key.address));
+  return slot.where == where(key) && std::ranges::equal(slot.address, address_words(key.address));
 }
 
 std::optional<std::uint32_t> AddressTable::find(const AddressKey& key) const {
@@ -108,7 +112,7 @@ void AddressTable::set_peer(std::uint32_t index, std::uint64_t peer) {
   const bool known = !before || static_cast<std::uint32_t>(*before) == VMLANE_POLICY_SLOT_USED;
   if (known) return block_.set(Block::Turn::kPeers, slot_offset(index) + kPeer, peer);
   block_.at<std::uint64_t>(slot_offset(index) + kPeer) = peer;
-  block_.touch(slot_offset(index), VMLANE_POLICY_LINE);
+  block_.touch(slot_offset(index), kSlot);
 }
 
 void AddressTable::insert(const AddressKey& key, std::uint64_t peer) {
@@ -136,11 +140,10 @@ void AddressTable::occupy(std::uint32_t index, const AddressKey& key, std::uint6
   const std::uint32_t offset = slot_offset(index);
   auto& slot = block_.at<vmlane_policy_slot>(offset);
   if (slot.state == VMLANE_POLICY_SLOT_FREE) filled_++;
-  slot.network = key.network;
-  slot.v6 = key.address.v6 ? 1 : 0;
+  slot.where = where(key);
   std::ranges::copy(address_words(key.address), slot.address);
   slot.peer = peer;
-  block_.touch(offset, VMLANE_POLICY_LINE);
+  block_.touch(offset, kSlot);
   block_.set(Block::Turn::kPeers, offset + kState, std::uint32_t{VMLANE_POLICY_SLOT_USED});
   pods_[index] = kNoPod;
   // Readers look at few slots only, so the hash must not fill up.

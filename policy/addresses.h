@@ -53,7 +53,9 @@ class AddressTable {
   void write(const AddressKey& key, std::optional<std::uint64_t> peer);
 
  private:
-  std::uint32_t slot_offset(std::uint32_t index) const { return offset_ + index * VMLANE_POLICY_LINE; }
+  std::uint32_t slot_offset(std::uint32_t index) const {
+    return offset_ + index * static_cast<std::uint32_t>(sizeof(vmlane_policy_slot));
+  }
   std::uint32_t start(const AddressKey& key) const;
   bool has_key(std::uint32_t index, const AddressKey& key) const;
   std::optional<std::uint32_t> find(const AddressKey& key) const;

@@ -59,7 +59,7 @@ void Block::touch(std::uint32_t offset, std::size_t bytes) {
 }
 
 void Block::record(Turn turn, std::uint32_t offset) {
-  if (published_) changes_.try_emplace(offset / kWord, Changed{turn, words_[offset / kWord]});
+  if (published_) changes_.try_emplace(offset / kWord, Changed{turn, words_.data()[offset / kWord]});
 }
 
 void Block::set(Turn turn, std::uint32_t offset, std::uint32_t value) {
@@ -92,7 +92,7 @@ Phase Block::lines_after(std::vector<std::uint32_t> lines, std::uint8_t turn) co
     for (std::uint32_t i = 0; i < line.words.size(); i++) {
       const auto change = changes_.find(first + i);
       const bool later = change != changes_.end() && static_cast<std::uint8_t>(change->second.turn) > turn;
-      line.words[i] = later ? change->second.before : words_[first + i];
+      line.words[i] = later ? change->second.before : words_.data()[first + i];
     }
     phase.push_back(line);
   }

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "policy/pages.h"
 #include "policy/store.h"
 #include "policy/verdict.h"
 
@@ -22,8 +23,6 @@ class Block {
   // What readers can reach changes in one of these.
   enum class Turn : std::uint8_t { kPeers = 1, kEndpoints = 2 };
 
-  // Makes room in advance for a block of about so many bytes.
-  void expect(std::size_t bytes) { words_.reserve(bytes / kWord); }
   // Offset of zeroed bytes that nothing leads to; the closed profile's when the block is outgrown.
   std::uint32_t reserve(std::size_t bytes);
   // Gives bytes back that nothing will lead to once this publication is through.
@@ -56,7 +55,7 @@ class Block {
   void set_outgrown() { outgrown_ = true; }
 
   std::vector<Phase> take_phases();
-  std::span<const std::uint64_t> words() const { return words_; }
+  std::span<const std::uint64_t> words() const { return words_.all(); }
 
   // The profile of endpoints that get nothing through, right behind the header.
   static constexpr std::uint32_t kClosed = VMLANE_POLICY_LINE;
@@ -73,7 +72,7 @@ class Block {
   Phase lines_after(std::vector<std::uint32_t> lines, std::uint8_t turn) const;
   std::optional<std::uint32_t> take_free(std::size_t lines);
 
-  std::vector<std::uint64_t> words_;
+  ZeroPages words_;
   std::size_t used_ = 0;  // bytes
   bool published_ = false;
   bool outgrown_ = false;

@@ -296,7 +296,7 @@ class ProfileBuilder {
     profile_.class_room_ = std::min<std::uint32_t>(
         std::max(profile_.classes_ + profile_.classes_ / 2 + kMoreClasses, profile_.classes_),
         std::max<std::uint32_t>(VMLANE_POLICY_MAX_CLASSES, profile_.classes_));
-    const std::size_t table = std::max(std::bit_ceil(group_classes_.size() * 2 + 1), kLeastEntries);
+    const std::size_t table = std::max(std::bit_ceil(group_classes_.size() * 3 + 1), kLeastEntries);
     const std::size_t array = groups_.count() + groups_.count() / 2 + kMoreGroups;
     if (table * sizeof(vmlane_policy_group_class) < array * sizeof(std::uint16_t)) {
       set_table(table);

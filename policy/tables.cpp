@@ -34,23 +34,10 @@ bool in(const IpPrefix& prefix, const IpAddress& address) {
 
 // ---- The block as a whole.
 
-namespace {
-
-// Of a block that need not be moved as it grows. What is not used of the room costs no memory.
-std::uint32_t first_line(Block& block, std::size_t addresses, std::size_t endpoints, std::size_t policies) {
-  constexpr std::size_t kSlotsOfAnAddress = 4;
-  constexpr std::size_t kBytesOfAPolicy = 4096;
-  constexpr std::size_t kBytes = std::size_t{4} << 20;
-  block.expect((addresses * kSlotsOfAnAddress + endpoints) * kLine + policies * kBytesOfAPolicy + kBytes);
-  return block.reserve(kLine);
-}
-
-}  // namespace
-
 Tables::Derived::Derived(StringInterner& strings, std::size_t addresses_expected,
-                         std::size_t endpoints_expected, std::size_t policies_expected, std::size_t factor)
+                         std::size_t endpoints_expected, std::size_t factor)
     : selectors(strings),
-      header(first_line(block, addresses_expected, endpoints_expected, policies_expected)),
+      header(block.reserve(kLine)),
       closed(block.reserve(kLine)),
       addresses(block, addresses_expected, factor),
       endpoints(block.reserve(endpoints_expected * kLine)),
@@ -98,7 +85,7 @@ void Tables::build() {
     if (build_block(factor)) return;
   }
   // Past what offsets can say. Without endpoints everything is denied.
-  derived_ = std::make_unique<Derived>(strings_, 0, 0, 0, 1);
+  derived_ = std::make_unique<Derived>(strings_, 0, 0, 1);
   write_header();
   derived_->block.publish(0);
 }
@@ -116,7 +103,7 @@ bool Tables::build_block(std::size_t factor) {
   for (const auto& [name, node] : nodes_) addresses += node.object.addresses.size();
   const std::size_t endpoints =
       endpoint_pods_.size() + endpoint_pods_.size() / kSpareQuarter + kSpareEndpoints;
-  derived_ = std::make_unique<Derived>(strings_, addresses, endpoints, policy_numbers_.size(), factor);
+  derived_ = std::make_unique<Derived>(strings_, addresses, endpoints, factor);
   for (auto& [ns, record] : namespaces_) set_namespace_labels(ns);
   for (std::uint32_t number = 0; number < policies_.size(); number++) {
     if (policies_[number].stored) enlist(number);

@@ -113,7 +113,7 @@ class Tables {
   // What follows from the objects, in a block; made again when the block is outgrown.
   struct Derived {
     Derived(StringInterner& strings, std::size_t addresses_expected, std::size_t endpoints_expected,
-            std::size_t policies_expected, std::size_t factor);
+            std::size_t factor);
 
     SelectorIndex selectors;
     PeerGroups groups;

@@ -4,7 +4,7 @@
 #include "policy/verdict.h"
 
 _Static_assert(sizeof(struct vmlane_policy_header) == VMLANE_POLICY_LINE, "header");
-_Static_assert(sizeof(struct vmlane_policy_slot) == VMLANE_POLICY_LINE, "slot");
+_Static_assert(sizeof(struct vmlane_policy_slot) == VMLANE_POLICY_LINE / 2, "slot");
 _Static_assert(sizeof(struct vmlane_policy_node) == VMLANE_POLICY_LINE, "node");
 _Static_assert(sizeof(struct vmlane_policy_endpoint) == VMLANE_POLICY_LINE, "endpoint");
 _Static_assert(sizeof(struct vmlane_policy_profile) == VMLANE_POLICY_LINE, "profile");

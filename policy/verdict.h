@@ -97,14 +97,11 @@ struct vmlane_policy_header { /* at offset 0 */
   uint32_t reserved[5];
 };
 
-struct vmlane_policy_slot { /* one line; linear probing */
+struct vmlane_policy_slot { /* linear probing */
   uint32_t state;           /* VMLANE_POLICY_SLOT_* */
-  uint32_t network;
-  uint32_t v6;
-  uint32_t address[4]; /* the first 4 bytes in [0], most significant first; IPv4 has only these */
-  uint32_t reserved;
-  uint64_t peer; /* group; in the upper half the node whose address it is, 0 for none */
-  uint64_t more_reserved[3];
+  uint32_t where;           /* the network times two, plus one for IPv6 */
+  uint32_t address[4];      /* the first 4 bytes in [0], most significant first; IPv4 has only these */
+  uint64_t peer;            /* group; in the upper half the node whose address it is, 0 for none */
 };
 enum {
   VMLANE_POLICY_SLOT_FREE = 0, /* and no address is further on */
@@ -325,9 +322,9 @@ static inline uint32_t vmlane_policy_mix(uint32_t hash, uint32_t word) {
   return hash ^ (hash >> 15);
 }
 
-static inline uint32_t vmlane_policy_hash(uint32_t network, uint32_t v6, const uint32_t* address) {
-  uint32_t hash = vmlane_policy_mix(network * 2 + v6, address[0]);
-  if (v6) {
+static inline uint32_t vmlane_policy_hash(uint32_t where, const uint32_t* address) {
+  uint32_t hash = vmlane_policy_mix(where, address[0]);
+  if (where & 1) {
     hash = vmlane_policy_mix(hash, address[1]);
     hash = vmlane_policy_mix(hash, address[2]);
     hash = vmlane_policy_mix(hash, address[3]);
@@ -360,18 +357,17 @@ static inline struct vmlane_policy_peer vmlane_policy_find_peer(const struct vml
   struct vmlane_policy_peer peer = {0, 0, 0};
   const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
   if (!header) return peer;
-  const uint32_t hash = vmlane_policy_hash(network, v6, address);
+  const uint32_t where = network * 2 + v6;
+  const uint32_t hash = vmlane_policy_hash(where, address);
   for (uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES; probe++) {
     const uint32_t index = (hash + probe) & header->slot_mask;
     const struct vmlane_policy_slot* slot = VMLANE_POLICY_CAST(
-        const struct vmlane_policy_slot*, vmlane_policy_at(tables, header->slots + index * VMLANE_POLICY_LINE,
-                                                           sizeof(struct vmlane_policy_slot)));
+        const struct vmlane_policy_slot*,
+        vmlane_policy_at(tables, header->slots + index * 32, sizeof(struct vmlane_policy_slot)));
     if (!slot) break;
     const uint32_t state = VMLANE_POLICY_LOAD(&slot->state);
     if (state == VMLANE_POLICY_SLOT_FREE) break;
-    if (state != VMLANE_POLICY_SLOT_USED || slot->network != network || slot->v6 != v6 ||
-        slot->address[0] != address[0])
-      continue;
+    if (state != VMLANE_POLICY_SLOT_USED || slot->where != where || slot->address[0] != address[0]) continue;
     if (v6 &&
         (slot->address[1] != address[1] || slot->address[2] != address[2] || slot->address[3] != address[3]))
       continue;

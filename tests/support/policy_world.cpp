@@ -246,4 +246,25 @@ Json PolicyWorld::probe() {
   return probe;
 }
 
+policy::Probe PolicyWorld::quick_probe() {
+  constexpr std::array<std::uint8_t, 3> kNumbers = {policy::kTcp, policy::kUdp, policy::kSctp};
+  policy::Probe probe;
+  probe.v6 = chance(35);
+  for (policy::End* end : {&probe.from, &probe.to}) {
+    if (chance(75)) {
+      end->pod = pods_[static_cast<std::size_t>(below(static_cast<int>(pods_.size())))];
+    } else {
+      end->address = *IpAddress::parse(address(probe.v6));
+    }
+  }
+  if (!chance(65)) probe.network = kNetworks.at(static_cast<std::size_t>(below(2)));
+  if (chance(12)) {
+    probe.protocol = probe.v6 ? policy::kIcmpV6 : policy::kIcmp;
+  } else {
+    probe.protocol = kNumbers.at(static_cast<std::size_t>(below(3)));
+    probe.port = static_cast<std::uint16_t>(79 + below(8));
+  }
+  return probe;
+}
+
 }  // namespace vmlane::test

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/json.h"
+#include "policy/probe.h"
 
 namespace vmlane::test {
 
@@ -18,6 +19,8 @@ class PolicyWorld {
   std::vector<Json> objects();
   // A probe between two of the pods, or addresses in and around the blocks that policies name.
   Json probe();
+  // Such a probe without the way by Json.
+  policy::Probe quick_probe();
 
   Json random_namespace(const std::string& name);
   Json random_pod(const std::string& ns, const std::string& name);
