@@ -68,6 +68,7 @@ Subject::Subject(const Json& object, std::string kind, std::string source, std::
     if (given != nullptr && given->is_string()) ns = given->get<std::string>();
     if (given != nullptr && !given->is_string()) {
       named = false;
+      ns = "?";  // which is no name, so nobody's
       report("metadata.namespace", wrong(*given, "a string"), "the object is in no namespace");
     }
     const Json* own = member(*metadata, "name");
@@ -79,9 +80,19 @@ Subject::Subject(const Json& object, std::string kind, std::string source, std::
     report("metadata.name", "is missing", "the object goes by the name \"?\"");
   }
   if (metadata == nullptr) return;
-  if (const Json* given = member(*metadata, "annotations"); given != nullptr && given->is_object()) {
-    for (const auto& [label, value] : given->items()) {
-      if (value.is_string()) annotations[label] = value.get<std::string>();
+  const Json* given = member(*metadata, "annotations");
+  if (given == nullptr) return;
+  annotated = given->is_object();
+  if (!annotated) {
+    report("metadata.annotations", wrong(*given, "an object of strings"), "they are left out");
+    return;
+  }
+  for (const auto& [label, value] : given->items()) {
+    if (value.is_string()) {
+      annotations[label] = value.get<std::string>();
+    } else {
+      annotated = false;
+      report("metadata.annotations." + label, wrong(value, "a string"), "it is left out");
     }
   }
 }

@@ -28,7 +28,8 @@ class Subject {
 
   std::string ns;  // as given
   std::string name;
-  bool named = true;  // name and namespace could be read
+  bool named = true;      // name and namespace could be read
+  bool annotated = true;  // and all annotations
   Labels annotations;
 
  private:

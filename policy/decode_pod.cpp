@@ -22,7 +22,7 @@ class PodReader {
   Pod read(const Json& object) {
     pod_.ns = subject_.ns;
     pod_.name = subject_.name;
-    pod_.broken = !subject_.named;
+    pod_.broken = !subject_.named || !subject_.annotated;
     static const Json nothing;
     const Json* given = member(object, "metadata");
     const Json& metadata = given == nullptr ? nothing : *given;
@@ -30,8 +30,10 @@ class PodReader {
     pod_.broken = pod_.broken || !labels;
     pod_.labels = std::move(labels).value_or(Labels());
     given = member(object, "spec");
+    must_be_object(given, "spec");
     read_spec(given == nullptr ? nothing : *given);
     given = member(object, "status");
+    must_be_object(given, "status");
     read_ended(metadata, given == nullptr ? nothing : *given);
     if (!pod_.ended) {
       read_addresses(given == nullptr ? nothing : *given);
@@ -46,7 +48,16 @@ class PodReader {
     pod_.broken = true;
   }
 
+  void must_be_object(const Json* json, const std::string& key) {
+    if (json != nullptr && !json->is_object()) broken(key, Subject::wrong(*json, "an object"));
+  }
+
+  void must_be_text(const Json* json, const std::string& key) {
+    if (json != nullptr && !json->is_string()) broken(key, Subject::wrong(*json, "a string"));
+  }
+
   void read_spec(const Json& spec) {
+    must_be_text(member(spec, "nodeName"), "spec.nodeName");
     pod_.node = text_of(member(spec, "nodeName"));
     const Json* host_network = member(spec, "hostNetwork");
     if (host_network != nullptr && !host_network->is_boolean())
@@ -54,7 +65,11 @@ class PodReader {
     pod_.host_network = host_network != nullptr && *host_network == true;
     for (const char* list : {"containers", "initContainers"}) {
       const Json* containers = member(spec, list);
-      if (containers == nullptr || !containers->is_array()) continue;
+      if (containers == nullptr) continue;
+      if (!containers->is_array()) {
+        broken(std::string("spec.") + list, Subject::wrong(*containers, "a list"));
+        continue;
+      }
       for (std::size_t i = 0; i < containers->size(); i++) {
         const Json& container = (*containers)[i];
         // Of the init containers only those that stay, the sidecars, serve anybody.
@@ -91,6 +106,7 @@ class PodReader {
 
   // A pod that is being deleted still runs until its containers have ended.
   void read_ended(const Json& metadata, const Json& status) {
+    must_be_text(member(status, "phase"), "status.phase");
     const std::string phase = text_of(member(status, "phase"));
     const Json* containers = member(status, "containerStatuses");
     const auto terminated = [](const Json& container) {
@@ -183,7 +199,11 @@ Node decode_node(const Json& object, const Subject& subject) {
   node.labels = std::move(*labels);
   const Json* status = member(object, "status");
   const Json* addresses = status == nullptr ? nullptr : member(*status, "addresses");
-  for (std::size_t i = 0; addresses != nullptr && addresses->is_array() && i < addresses->size(); i++) {
+  if (addresses != nullptr && !addresses->is_array()) {
+    subject.report("status.addresses", Subject::wrong(*addresses, "a list"), "no policy knows the node");
+    return node;
+  }
+  for (std::size_t i = 0; addresses != nullptr && i < addresses->size(); i++) {
     const std::string type = text_of(member((*addresses)[i], "type"));
     if (type != "InternalIP" && type != "ExternalIP") continue;
     const auto address = IpAddress::parse(text_of(member((*addresses)[i], "address")));

@@ -196,20 +196,95 @@ TEST(PolicyReader, PolicyGivenTwiceAllowsNothing) {
   EXPECT_TRUE(allowed(objects, "x/b", "y/a"));
 }
 
-TEST(PolicyReader, PodThatCannotBeReadGetsAndSendsNothing) {
-  for (const char* pod : {"{apiVersion: v1, kind: Pod, metadata: {name: q, namespace: x, labels: {on: yes}}, "
-                          "status: {podIP: 192.0.2.9}}",
-                          "{apiVersion: v1, kind: Pod, metadata: {name: q, namespace: x}, status: {podIPs: "
-                          "[{ip: 192.0.2.900}, {ip: 192.0.2.9}]}}",
-                          "{apiVersion: v1, kind: Pod, metadata: {name: q, namespace: x}, spec: {containers: "
-                          "[{ports: [{name: web, containerPort: 0}]}]}, status: {podIP: 192.0.2.9}}",
-                          "{apiVersion: v1, kind: Pod, metadata: {name: q, namespace: x, annotations: "
-                          "{k8s.v1.cni.cncf.io/network-status: '[{'}}, status: {podIP: 192.0.2.9}}"}) {
-    const Objects objects = read(pod);
-    EXPECT_EQ(objects.problems.size(), 1U) << pod;
-    EXPECT_FALSE(allowed(objects, "x/q", "x/a")) << pod;
-    EXPECT_FALSE(allowed(objects, "x/a", "x/q")) << pod;
-    EXPECT_TRUE(allowed(objects, "x/a", "x/b")) << pod;
+// Fields of pod x/q, whose address is 192.0.2.9 unless `spec` of the case says otherwise.
+class BadPod : public ::testing::TestWithParam<BadField> {};
+
+TEST_P(BadPod, IsReportedAndGetsAndSendsNothing) {
+  const Objects objects = read("{apiVersion: v1, kind: Pod, " + std::string(GetParam().spec) + "}");
+  ASSERT_EQ(objects.problems.size(), 1U);
+  EXPECT_EQ(objects.problems[0].id, "x/q");
+  EXPECT_EQ(objects.problems[0].key, GetParam().key);
+  EXPECT_NE(objects.problems[0].reason.find(GetParam().reason), std::string::npos)
+      << objects.problems[0].reason;
+  EXPECT_FALSE(allowed(objects, "x/q", "x/a"));
+  EXPECT_FALSE(allowed(objects, "x/a", "x/q"));
+  EXPECT_TRUE(allowed(objects, "x/a", "x/b"));
+}
+
+#define POD "metadata: {name: q, namespace: x}, "
+#define ADDRESS ", status: {podIP: 192.0.2.9}"
+INSTANTIATE_TEST_SUITE_P(
+    Fields, BadPod,
+    ::testing::Values(
+        BadField{"metadata: {name: q, namespace: x, labels: {on: yes}}" ADDRESS, "metadata.labels.on",
+                 "a string"},
+        BadField{"metadata: {name: q, namespace: x, labels: [a]}" ADDRESS, "metadata.labels",
+                 "object of strings"},
+        BadField{"metadata: {name: q, namespace: x, annotations: [a]}" ADDRESS, "metadata.annotations",
+                 "object of strings"},
+        BadField{"metadata: {name: q, namespace: x, annotations: {k8s.v1.cni.cncf.io/network-status: "
+                 "[{}]}}" ADDRESS,
+                 "metadata.annotations.k8s.v1.cni.cncf.io/network-status", "a string"},
+        BadField{"metadata: {name: q, namespace: x, annotations: {k8s.v1.cni.cncf.io/network-status: "
+                 "'[{'}}" ADDRESS,
+                 "metadata.annotations.k8s.v1.cni.cncf.io/network-status", "no JSON list"},
+        BadField{"metadata: {name: q, namespace: x, annotations: {k8s.v1.cni.cncf.io/network-status: "
+                 "'[{}]'}}" ADDRESS,
+                 "metadata.annotations.k8s.v1.cni.cncf.io/network-status[0]", "name of a network"},
+        BadField{"metadata: {name: q, namespace: x, annotations: {k8s.v1.cni.cncf.io/network-status: "
+                 "'[{\"name\":\"n\",\"ips\":7}]'}}" ADDRESS,
+                 "metadata.annotations.k8s.v1.cni.cncf.io/network-status[0].ips", "a list"},
+        BadField{"metadata: {name: q, namespace: x, annotations: {k8s.v1.cni.cncf.io/network-status: "
+                 "'[{\"name\":\"n\",\"ips\":[\"192.0.2\"]}]'}}" ADDRESS,
+                 "metadata.annotations.k8s.v1.cni.cncf.io/network-status[0].ips[0]", "an IP address"},
+        BadField{POD "spec: 7" ADDRESS, "spec", "an object"},
+        BadField{POD "spec: {nodeName: 7}" ADDRESS, "spec.nodeName", "a string"},
+        BadField{POD "spec: {hostNetwork: 7}" ADDRESS, "spec.hostNetwork", "true or false"},
+        BadField{POD "spec: {containers: 7}" ADDRESS, "spec.containers", "a list"},
+        BadField{POD "spec: {initContainers: 7}" ADDRESS, "spec.initContainers", "a list"},
+        BadField{POD "spec: {containers: [{ports: 7}]}" ADDRESS, "spec.containers[0].ports", "a list"},
+        BadField{POD "spec: {containers: [{ports: [{name: web, containerPort: 0}]}]}" ADDRESS,
+                 "spec.containers[0].ports[0]", "containerPort"},
+        BadField{POD "spec: {containers: [{ports: [{name: 7, containerPort: 80}]}]}" ADDRESS,
+                 "spec.containers[0].ports[0]", "a port with name"},
+        BadField{POD
+                 "spec: {containers: [{ports: [{name: web, containerPort: 80, protocol: ICMP}]}]}" ADDRESS,
+                 "spec.containers[0].ports[0]", "protocol"},
+        BadField{POD "status: 7", "status", "an object"},
+        BadField{POD "status: {phase: 7, podIP: 192.0.2.9}", "status.phase", "a string"},
+        BadField{POD "status: {podIP: 192.0.2}", "status.podIP", "an IP address"},
+        BadField{POD "status: {podIPs: 7}", "status.podIPs", "a list"},
+        BadField{POD "status: {podIPs: [{ip: 192.0.2.900}, {ip: 192.0.2.9}]}", "status.podIPs[0].ip",
+                 "an IP address"}));
+#undef POD
+#undef ADDRESS
+
+// Objects of which nobody can say whose they are touch nobody.
+TEST(PolicyReader, PolicyWhoseNamespaceCannotBeReadIsAboutNobody) {
+  const Objects objects = read(
+      "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: p, namespace: 7}, spec: "
+      "{podSelector: {}}}\n---\n"
+      "{apiVersion: v1, kind: Pod, metadata: {name: d, namespace: default}, status: {podIP: 192.0.2.33}}");
+  ASSERT_EQ(objects.problems.size(), 1U);
+  EXPECT_EQ(objects.problems[0].key, "metadata.namespace");
+  EXPECT_TRUE(allowed(objects, "x/a", "default/d"));
+  EXPECT_TRUE(allowed(objects, "x/b", "x/a"));
+}
+
+TEST(PolicyReader, NodeThatCannotBeReadIsNoOnesNode) {
+  for (const auto& [node, key] :
+       {std::pair("metadata: {name: n9, labels: 7}, status: {addresses: [{type: InternalIP, address: "
+                  "198.51.100.1}]}",
+                  "metadata.labels"),
+        std::pair("metadata: {name: n9}, status: {addresses: 7}", "status.addresses"),
+        std::pair("metadata: {name: n9}, status: {addresses: [{type: InternalIP, address: 198.51}]}",
+                  "status.addresses[0].address")}) {
+    const Objects objects = read(policy_of("{podSelector: {matchLabels: {pod: a}}, ingress: []}") +
+                                 "\n---\n{apiVersion: v1, kind: Node, " + node + "}");
+    ASSERT_EQ(objects.problems.size(), 1U) << node;
+    EXPECT_EQ(objects.problems[0].key, key);
+    EXPECT_FALSE(allowed(objects, "198.51.100.1", "x/a"));
+    EXPECT_TRUE(allowed(objects, "x/a", "x/b"));
   }
 }
 
