@@ -315,7 +315,8 @@ TEST_P(SourceGuardTest, WithoutAnAllocatorTheNamedAddressesBind) {
 class LearningTest : public SourceGuardTest {
  protected:
   void attach(const Json& more = Json::object()) {
-    Json keys = {{"ipam", nullptr}, {"isGateway", false}};
+    Json keys = {{"ipam", nullptr}};
+    if (!is_macvtap()) keys["isGateway"] = false;
     keys.update(more);
     SourceGuardTest::attach(keys);
   }
@@ -428,7 +429,7 @@ TEST_P(LearningTest, GrantsToOthersAndThoseOfNobodyDoNotBind) {
 // By the short way as well, that of unicast.
 TEST_P(LearningTest, LeaseEndsInTime) {
   attach();
-  const MacAddress node = MacAddress::parse(link_of("", "br1")["address"].get<std::string>()).value();
+  const MacAddress node = other_station();
   const Frame leased4 = make_frame(node, mac_, kEtherTypeIpv4, from4("198.51.100.7"));
   const Frame leased6 = make_frame(node, mac_, kIpv6, from6("2001:db8::7"));
   grant_ipv4("198.51.100.7");
@@ -501,7 +502,7 @@ TEST_P(LearningTest, FirstUseBindsWhereAskedFor) {
   EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
 }
 
-VMLANE_FOR_BRIDGE_LANES(LearningTest);
+VMLANE_FOR_EACH_LANE(LearningTest);
 
 TEST_P(SourceGuardTest, FramesForOthersDoNotGetToTheWorkload) {
   attach();
