@@ -87,7 +87,7 @@ Result<Fd> make_map(bpf_map_type type, const char* name, std::uint32_t key, std:
 
 Result<Fd> make_lines(std::size_t bytes) {
   return make_map(BPF_MAP_TYPE_ARRAY, "vmlane_lines", sizeof(std::uint32_t), VMLANE_POLICY_LINE,
-                  bytes / VMLANE_POLICY_LINE, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
+                  (bytes + VMLANE_POLICY_LINE - 1) / VMLANE_POLICY_LINE, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
 }
 
 Result<Fd> make_counters(std::size_t entries) {
