@@ -27,6 +27,7 @@ int run_vmlanectl(std::vector<std::string> arguments, const Invocation& invocati
   app.require_subcommand(1);
   app.failure_message(CLI::FailureMessage::simple);
   add_lab_commands(app, context);
+  add_agent_commands(app, context);
   add_attachment_commands(app, context);
   add_cloud_init_command(app, context);
   add_policy_commands(app, context);

@@ -61,6 +61,9 @@ struct NodeConfig {
   std::filesystem::path agent_marker() const { return state_dir / "agent.enabled"; }
   std::filesystem::path agent_socket() const { return run_dir / "agent.sock"; }
   std::filesystem::path locks_dir() const { return run_dir / "locks"; }
+  // What the agent learns about attachments, one file each: records are the plugins'.
+  std::filesystem::path agent_dir() const { return state_dir / "agent"; }
+  std::filesystem::path policy_dir() const { return run_dir / "policy"; }
   std::filesystem::path pods_dir() const { return run_dir / "pods"; }
   // The next number for a macvtap that no device plugin has given one.
   std::filesystem::path ifindex_file() const { return run_dir / "ifindex"; }

@@ -15,12 +15,6 @@ namespace {
 constexpr std::array<std::string_view, 3> kStateNames = {"intent", "done", "deleting"};
 static_assert(kStateNames.size() == static_cast<std::size_t>(RecordState::kDeleting) + 1);
 
-bool is_attachment_id(std::string_view id) {
-  constexpr std::size_t kDigits = 32;
-  return id.size() == kDigits &&
-         std::ranges::all_of(id, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-}
-
 Result<std::string> required(ObjectReader& reader, std::string_view key) {
   VMLANE_ASSIGN(auto value, reader.string(key));
   if (!value) return reader.wrong(key, "a string");
@@ -64,6 +58,12 @@ bool is_network_table(const Json& json) {
 }
 
 }  // namespace
+
+bool is_attachment_id(std::string_view id) {
+  constexpr std::size_t kDigits = 32;
+  return id.size() == kDigits &&
+         std::ranges::all_of(id, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
 
 std::string AttachmentKey::id() const {
   return names::attachment_id(network, container_id, ifname);

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/error.h"
@@ -13,6 +14,9 @@
 #include "core/node_config.h"
 
 namespace vmlane {
+
+// Whether a text has the form of an attachment id: 32 lower-case hex digits.
+bool is_attachment_id(std::string_view id);
 
 // What an operation on an attachment is about; its hash is the attachment id.
 struct AttachmentKey {

@@ -13,13 +13,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool is_manifest_file(const fs::path& path) {
-  constexpr std::array<std::string_view, 3> kExtensions = {".yaml", ".yml", ".json"};
-  // A name that starts with a dot is an editor's or a ConfigMap volume's own.
-  return std::ranges::find(kExtensions, path.extension().string()) != kExtensions.end() &&
-         !path.filename().string().starts_with('.');
-}
-
 Result<std::vector<fs::path>> files_of(const fs::path& directory) {
   std::vector<fs::path> files;
   std::error_code error;
@@ -68,7 +61,16 @@ Result<> visit_object(const Json& object, const std::string& source, const Manif
   return visitor(object, source);
 }
 
-Result<> visit_file(const fs::path& file, const ManifestVisitor& visitor) {
+}  // namespace
+
+bool is_manifest_file(const fs::path& path) {
+  constexpr std::array<std::string_view, 3> kExtensions = {".yaml", ".yml", ".json"};
+  // A name that starts with a dot is an editor's or a ConfigMap volume's own.
+  return std::ranges::find(kExtensions, path.extension().string()) != kExtensions.end() &&
+         !path.filename().string().starts_with('.');
+}
+
+Result<> visit_manifest_file(const fs::path& file, const ManifestVisitor& visitor) {
   // A ConfigMap volume has symlinks for files; what they point to must be a regular file all the same.
   std::error_code error;
   const fs::path target = fs::canonical(file, error);
@@ -78,13 +80,11 @@ Result<> visit_file(const fs::path& file, const ManifestVisitor& visitor) {
   return visit_manifest_text(*text, file.string(), visitor);
 }
 
-}  // namespace
-
 Result<> visit_manifests(const fs::path& path, const ManifestVisitor& visitor) {
   std::error_code error;
-  if (!fs::is_directory(path, error)) return visit_file(path, visitor);
+  if (!fs::is_directory(path, error)) return visit_manifest_file(path, visitor);
   VMLANE_ASSIGN(const auto files, files_of(path));
-  for (const fs::path& file : files) VMLANE_TRY(visit_file(file, visitor));
+  for (const fs::path& file : files) VMLANE_TRY(visit_manifest_file(file, visitor));
   return {};
 }
 

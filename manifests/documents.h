@@ -23,6 +23,12 @@ using ManifestVisitor = std::function<Result<>(const Json& object, const std::st
 // text, kInvalidConfig for a list without items, and those of the visitor. A file may have 4 MiB.
 Result<> visit_manifests(const std::filesystem::path& path, const ManifestVisitor& visitor);
 
+// The objects of one file, whatever its name.
+Result<> visit_manifest_file(const std::filesystem::path& file, const ManifestVisitor& visitor);
+
+// Whether a directory's file counts: *.yaml, *.yml or *.json, and no dot at the start of its name.
+bool is_manifest_file(const std::filesystem::path& path);
+
 // The same for a text; `source` is its name.
 Result<> visit_manifest_text(std::string_view text, const std::string& source,
                              const ManifestVisitor& visitor);

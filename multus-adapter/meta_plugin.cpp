@@ -11,6 +11,7 @@
 #include "core/log.h"
 #include "core/node_config.h"
 #include "manifests/fields.h"
+#include "multus-adapter/agent_objects.h"
 
 namespace vmlane::multus {
 namespace {
@@ -94,6 +95,21 @@ Result<ObjectStore> load_objects(const NodeConfig& config, Code when_unreadable)
   return objects;
 }
 
+// The objects of the node's files, or without any those that the agent has for the pod. A call that names no
+// pod is refused for that first.
+Result<ObjectStore> objects_for_add(const NodeConfig& config, const cni::CniArgs& args) {
+  if (!config.object_paths.empty()) return load_objects(config, Code::kTryAgain);
+  if (!args.contains("K8S_POD_NAME")) return ObjectStore();
+  return resolve_pod(config, args);
+}
+
+// The same for STATUS, which is about no pod. No agent means no networks: none may be needed.
+Result<ObjectStore> objects_for_status(const NodeConfig& config) {
+  if (!config.object_paths.empty()) return load_objects(config, Code::kNotAvailable);
+  auto objects = agent_networks(config);
+  return objects ? std::move(objects) : ObjectStore();
+}
+
 class MetaPlugin {
  public:
   MetaPlugin(PluginExec& exec, PodRunner::OpenNetlink open_netlink)
@@ -101,7 +117,7 @@ class MetaPlugin {
 
   Result<cni::CniResult> add(const cni::Request& request) {
     VMLANE_ASSIGN(const Call call, Call::open(request));
-    VMLANE_ASSIGN(const ObjectStore objects, load_objects(call.config, Code::kTryAgain));
+    VMLANE_ASSIGN(const ObjectStore objects, objects_for_add(call.config, request.args));
     VMLANE_ASSIGN(const Pod* pod, find_pod(objects, request.args));
     PodRunner runner(call.config, call.log, call.settings, exec_, open_netlink_);
     VMLANE_ASSIGN(const PodAttachments attachments, runner.add(objects, *pod, sandbox_of(request)));
@@ -129,7 +145,7 @@ class MetaPlugin {
   Result<> status(const cni::Request& request) {
     VMLANE_ASSIGN(const Call call, Call::open(request));
     VMLANE_TRY(cni::check_directories(call.config, call.config.state_dir / "multus"));
-    auto objects = load_objects(call.config, Code::kNotAvailable);
+    auto objects = objects_for_status(call.config);
     if (!objects) return fail(Code::kNotAvailable, objects.error().message, objects.error().details);
     PodRunner runner(call.config, call.log, call.settings, exec_, open_netlink_);
     return runner.status(*objects, request.invocation.env);

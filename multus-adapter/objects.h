@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -64,12 +65,16 @@ struct Pod {
 // kind, namespace and name, so that it is stable.
 class ObjectStore {
  public:
+  // `searched` says where the objects are from.
+  explicit ObjectStore(std::string searched = {}) : searched_(std::move(searched)) {}
   // Files are read whatever their name; directories give their *.yaml, *.yml and *.json files in order of
   // name (not those below). Errors name file, document and line, object and key: Code::kIo for what cannot be
   // read, kDecode for broken text, kInvalidConfig for wrong objects, kConflict for an object given twice.
   static Result<ObjectStore> load(const std::vector<std::filesystem::path>& paths);
   // Adds the objects of a text in YAML or JSON; `source` is its name in errors.
   Result<> add_text(std::string_view text, const std::string& source);
+  // Adds one object; `source` says where it stands.
+  Result<> add_object(const Json& object, const std::string& source);
   // Adds a pod that was made, not read: a VM's launcher. Code::kConflict when there is one of that name.
   Result<> add_pod(Pod pod);
 
@@ -86,7 +91,6 @@ class ObjectStore {
   const VirtualMachineInstance* find_vm(std::string_view ns, std::string_view name) const;
 
  private:
-  Result<> add_object(const Json& object, const std::string& source);
   Result<> add_vm(VirtualMachineInstance vm, const std::string& kind);
 
   std::vector<NetworkAttachmentDefinition> networks_;

@@ -14,14 +14,6 @@ namespace fs = std::filesystem;
 
 constexpr int kFactsSchema = 1;
 
-Result<> write_pod_file(const NodeConfig& config, const fs::path& directory, const std::string& uid,
-                        const Json& content) {
-  VMLANE_TRY(names::check_identifier(uid, "pod uid", Code::kInvalidConfig));
-  VMLANE_TRY(make_directory(directory, {.mode = 0750, .group = config.vmlane_gid}));
-  return write_file_atomically(directory / (uid + ".json"), to_text(content) + "\n",
-                               {.mode = 0640, .group = config.vmlane_gid});
-}
-
 // A result that a route of has no gateway of its own goes through the gateway of the address of its family.
 std::string gateway_of(const cni::ResultRoute& route, const cni::CniResult& result) {
   if (route.gateway) return route.gateway->to_string();
@@ -103,6 +95,14 @@ std::string value_or_empty(const StringMap& map, const std::string& key) {
 }
 
 }  // namespace
+
+Result<> write_pod_file(const NodeConfig& config, const fs::path& directory, const std::string& uid,
+                        const Json& content) {
+  VMLANE_TRY(names::check_identifier(uid, "pod uid", Code::kInvalidConfig));
+  VMLANE_TRY(make_directory(directory, {.mode = 0750, .group = config.vmlane_gid}));
+  return write_file_atomically(directory / (uid + ".json"), to_text(content) + "\n",
+                               {.mode = 0640, .group = config.vmlane_gid});
+}
 
 Json pod_facts(const Pod& pod) {
   Json facts = {{"schema", kFactsSchema}, {"namespace", pod.ns},  {"name", pod.name},

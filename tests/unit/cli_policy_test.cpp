@@ -106,10 +106,49 @@ TEST_F(CliPolicy, ExplainTellsWhichSelectorMissed) {
   EXPECT_EQ(Json::parse(ping.out)["verdict"], "allow") << ping.err;
 }
 
+TEST_F(CliPolicy, SimulateTellsWhatWouldChangeAndByWhichRule) {
+  const auto file = probes(R"([
+    {"from": "blue/client", "to": "blue/web", "protocol": "TCP", "port": 443},
+    {"from": "blue/other", "to": "blue/web", "protocol": "TCP", "port": 443},
+    {"from": "blue/web", "to": "blue/other", "protocol": "TCP", "port": 80}])");
+  const std::string with = directory_.path() / "with.yaml";
+  test::spit(
+      with,
+      "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: guard, namespace: blue},"
+      " spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {}}]}]}}\n");
+  const auto outcome =
+      run({"policy", "simulate", "--objects", objects(), "--with", with, "--probes", file, "-o", "json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const Json found = Json::parse(outcome.out);
+  EXPECT_EQ(found["asked"], 3);
+  ASSERT_EQ(found["changes"].size(), 2U) << found;
+  EXPECT_EQ(found["changes"][0]["before"]["ingress"]["rule"], 1) << "allowed as before, by another rule";
+  EXPECT_EQ(found["changes"][0]["after"]["ingress"]["rule"], 0);
+  EXPECT_EQ(found["changes"][1]["probe"]["from"], "blue/other");
+  EXPECT_EQ(found["changes"][1]["before"]["verdict"], "deny");
+  EXPECT_EQ(found["changes"][1]["after"]["verdict"], "allow");
+  const auto table = run({"policy", "simulate", "--objects", objects(), "--with", with, "--probes", file});
+  EXPECT_NE(table.out.find("2 of 3 connections would change"), std::string::npos) << table.out;
+
+  test::spit(with,
+             "{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: odd, namespace: blue},"
+             " spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: wrong}}]}]}}\n");
+  const auto odd =
+      run({"policy", "simulate", "--objects", objects(), "--with", with, "--probes", file, "-o", "json"});
+  ASSERT_EQ(odd.status, 0) << odd.err;
+  EXPECT_NE(odd.err.find("blue/odd"), std::string::npos) << odd.err;
+  EXPECT_EQ(Json::parse(odd.out)["problems"].size(), 1U) << "not what was wrong before";
+  const auto twice =
+      run({"policy", "simulate", "--objects", objects(), "--with", with, "--with", with, "--probes", file});
+  EXPECT_EQ(twice.status, kFailed);
+  EXPECT_NE(twice.err.find("given twice"), std::string::npos) << twice.err;
+}
+
 TEST_F(CliPolicy, WrongUsageIsStatusTwo) {
   EXPECT_EQ(run({"policy"}).status, kUsage);
   EXPECT_EQ(run({"policy", "eval", "--objects", objects()}).status, kUsage);
-  EXPECT_EQ(run({"policy", "explain", "blue/client", "blue/web", "TCP", "80"}).status, kUsage);
+  EXPECT_EQ(run({"policy", "explain", "blue/client", "blue/web"}).status, kUsage);
+  EXPECT_EQ(run({"policy", "simulate", "--probes", probes("[]")}).status, kUsage);
 }
 
 TEST_F(CliPolicy, ObjectsThatAreNotThereOrBrokenFail) {

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/agent.h"
+
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <ostream>
+
+#include "agent/methods.h"
+#include "agent/node_state.h"
+#include "agent/rpc_server.h"
+#include "agent/tables_file_sink.h"
+#include "core/lock.h"
+
+namespace vmlane::agent {
+namespace {
+
+using std::chrono::milliseconds;
+
+// The signals that end the agent, as a descriptor. SIGIO comes when somebody opens a file in the moment that
+// is_being_written() looks at it, and means nothing.
+class EndSignals {
+ public:
+  static Result<EndSignals> block() {
+    EndSignals signals;
+    sigset_t blocked;
+    sigemptyset(&blocked);
+    for (const int signal : {SIGTERM, SIGINT}) sigaddset(&blocked, signal);
+    signals.fd_ = Fd(::signalfd(-1, &blocked, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!signals.fd_) return fail(io_error("cannot wait for signals", errno));
+    sigaddset(&blocked, SIGIO);
+    if (::pthread_sigmask(SIG_BLOCK, &blocked, &signals.before_) != 0)
+      return fail(io_error("cannot block signals", errno));
+    return signals;
+  }
+  EndSignals(EndSignals&&) = default;
+  ~EndSignals() {
+    if (!fd_) return;
+    // What has been seen must not be delivered now.
+    signalfd_siginfo seen{};
+    while (::read(fd_.get(), &seen, sizeof(seen)) > 0) continue;
+    ::pthread_sigmask(SIG_SETMASK, &before_, nullptr);
+  }
+  int fd() const { return fd_.get(); }
+
+ private:
+  EndSignals() = default;
+  Fd fd_;
+  sigset_t before_{};
+};
+
+Result<std::string> node_name(const std::string& given) {
+  if (!given.empty()) return given;
+  std::array<char, 256> name{};
+  if (::gethostname(name.data(), name.size() - 1) != 0)
+    return fail(io_error("cannot tell the host's name", errno));
+  return std::string(name.data());
+}
+
+Result<ObjectLock> lock_node(const NodeConfig& config) {
+  auto lock = ObjectLock::acquire(config.locks_dir(), "agent", "node", milliseconds(0));
+  if (!lock && lock.error().code == Code::kTryAgain)
+    return fail(Code::kConflict, "another vmlane-agent runs on this node", lock.error().details);
+  return lock;
+}
+
+// Drops wait in the kernel until they are taken; who follows them wants them soon.
+constexpr milliseconds kFollowInterval{100};
+
+struct Service {
+  NodeState& state;
+  PolicyLedger& ledger;
+  Followers& followers;
+  RpcServer& server;
+
+  void tell_drops() const {
+    ledger.collect([this](const Json& drop) {
+      std::erase_if(followers, [&](std::uint64_t connection) {
+        return !server.notify(connection, "policy.drop", drop);
+      });
+    });
+  }
+
+  milliseconds wait() const {
+    const auto left = std::chrono::ceil<milliseconds>(state.next() - ObjectFiles::Clock::now());
+    const milliseconds longest = followers.empty() ? milliseconds::max() : kFollowInterval;
+    return std::clamp(left, milliseconds(0), longest);
+  }
+};
+
+void serve(const Service& service, int end) {
+  NodeState& state = service.state;
+  for (;;) {
+    std::vector<pollfd> fds{{.fd = end, .events = POLLIN, .revents = 0}};
+    for (const int fd : state.fds()) fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+    const std::size_t watches = fds.size();
+    service.server.add_to(fds);
+    const int wait = static_cast<int>(service.wait().count());
+    if (::poll(fds.data(), fds.size(), wait) < 0 && errno != EINTR) return;
+    if (fds[0].revents != 0) return;
+    const bool seen = std::any_of(fds.begin() + 1, fds.begin() + static_cast<std::ptrdiff_t>(watches),
+                                  [](const pollfd& fd) { return fd.revents != 0; });
+    if (seen || ObjectFiles::Clock::now() >= state.next()) state.update(ObjectFiles::Clock::now());
+    service.tell_drops();
+    service.server.serve(fds);
+  }
+}
+
+}  // namespace
+
+Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
+  VMLANE_ASSIGN(const NodeConfig config, load_node_config(invocation));
+  VMLANE_ASSIGN(const std::string node, node_name(options.node));
+  VMLANE_ASSIGN(ObjectFiles files, ObjectFiles::open(options.objects));
+  VMLANE_ASSIGN(const ObjectLock lock, lock_node(config));
+  VMLANE_ASSIGN(const EndSignals signals, EndSignals::block());
+  const Log log(config, "vmlane-agent", {{"node", node}});
+  VMLANE_ASSIGN(AttachmentFiles records, AttachmentFiles::open(config));
+  std::vector<std::unique_ptr<PolicySink>> sinks;
+  sinks.push_back(std::make_unique<KernelSink>(config.run_dir));
+  KernelSink& kernel = static_cast<KernelSink&>(*sinks.back());
+  sinks.push_back(std::make_unique<TablesFileSink>(config));
+  NodeState state(config, log, node, std::move(files), std::move(records), std::move(sinks));
+  PolicyLedger ledger(state, kernel);
+  Followers followers;
+  log.info("started", {{"pid", std::to_string(::getpid())}});
+  if (options.once) {
+    state.update(ObjectFiles::Clock::now());
+    *invocation.out << state.status().dump(2) << std::endl;
+    return state.clean() ? Result<>()
+                         : fail(Code::kInvalidConfig, "not everything could be read or published");
+  }
+  // From here on an attachment that nobody has judged is denied (contracts.md 3.12).
+  VMLANE_TRY(make_directory(config.state_dir, {.mode = 0750, .group = config.vmlane_gid}));
+  VMLANE_TRY(write_file_atomically(config.agent_marker(), "", {.mode = 0640, .group = config.vmlane_gid}));
+  state.update(ObjectFiles::Clock::now());
+  VMLANE_ASSIGN(RpcServer server, RpcServer::listen(config.agent_socket(), config.vmlane_gid,
+                                                    methods(state, ledger, followers)));
+  serve({state, ledger, followers, server}, signals.fd());
+  log.info("ended", {{"pid", std::to_string(::getpid())}});
+  return {};
+}
+
+}  // namespace vmlane::agent

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/kernel_sink.h"
+
+namespace vmlane::agent {
+namespace {
+
+ebpf::PolicyEndpoints endpoints_of(const Generation& generation) {
+  ebpf::PolicyEndpoints endpoints;
+  for (const JudgedAttachment& attachment : generation.attachments)
+    endpoints[attachment.record.key.id()] = attachment.endpoint;
+  return endpoints;
+}
+
+}  // namespace
+
+Result<> KernelSink::open() {
+  constexpr std::chrono::seconds kRetry{30};
+  if (tables_) return {};
+  const auto now = std::chrono::steady_clock::now();
+  if (failure_ && now < retry_) return fail(*failure_);
+  auto tables = ebpf::PolicyTables::open(run_dir_);
+  if (!tables) {
+    failure_ = tables.error().wrap("the kernel cannot be given policy");
+    retry_ = now + kRetry;
+    return fail(*failure_);
+  }
+  tables_.emplace(std::move(*tables));
+  return {};
+}
+
+std::uint64_t KernelSink::published() {
+  return open() ? tables_->generation() : 0;
+}
+
+Result<> KernelSink::publish(const Generation& generation) {
+  VMLANE_TRY(open());
+  if (!whole_ && !generation.tables.whole) {
+    const auto changed = publish_changes(generation);
+    whole_ = !changed.has_value();
+    return changed;
+  }
+  whole_ = true;
+  if (take_counts_) take_counts_(tables_->counters());
+  VMLANE_TRY(tables_->publish(generation.number, generation.tables.block, endpoints_of(generation)));
+  whole_ = false;
+  return {};
+}
+
+Result<> KernelSink::publish_changes(const Generation& generation) {
+  const auto& phases = generation.tables.phases;
+  if (!phases.empty()) {
+    VMLANE_TRY(tables_->change(generation.number, phases.size(),
+                               [&phases](std::size_t phase, std::span<std::uint64_t> block) {
+                                 policy::write_phase(block, phases[phase]);
+                               }));
+  }
+  return tables_->assign(endpoints_of(generation));
+}
+
+}  // namespace vmlane::agent

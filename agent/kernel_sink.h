@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <vector>
+
+#include "agent/policy_sink.h"
+#include "ebpf/policy_tables.h"
+
+namespace vmlane::agent {
+
+// The policy stages of the node's links (ebpf/policy_tables.h). What is published stays in force when the
+// agent is gone; the next one goes on with it.
+class KernelSink final : public PolicySink {
+ public:
+  explicit KernelSink(std::filesystem::path run_dir) : run_dir_(std::move(run_dir)) {}
+
+  std::string name() const override { return "kernel"; }
+  Result<> publish(const Generation& generation) override;
+  std::uint64_t published() override;
+
+  // Before tables are replaced as a whole, and with them the counters: what they counted until then.
+  using TakeCounts = std::function<void(const std::vector<ebpf::PolicyCount>&)>;
+  void before_new_counters(TakeCounts take) { take_counts_ = std::move(take); }
+
+  // Nullptr while the stage could not be loaded.
+  ebpf::PolicyTables* tables() { return tables_ ? &*tables_ : nullptr; }
+
+ private:
+  Result<> open();
+  Result<> publish_changes(const Generation& generation);
+
+  std::filesystem::path run_dir_;
+  std::optional<ebpf::PolicyTables> tables_;
+  // Loading costs a second of the processor: what failed is not tried again at once.
+  std::optional<Error> failure_;
+  std::chrono::steady_clock::time_point retry_;
+  bool whole_ = true;  // what is in force is not what the next difference is about
+  TakeCounts take_counts_;
+};
+
+}  // namespace vmlane::agent

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <ostream>
+
+#include "agent/agent.h"
+
+namespace vmlane::agent {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+constexpr std::string_view kExamples =
+    "Examples:\n"
+    "  vmlane-agent --objects /etc/vmlane/objects\n"
+    "  vmlane-agent --objects nads --objects policies --node node-a --once";
+
+}  // namespace
+
+int agent_main(std::vector<std::string> arguments, const Invocation& invocation) {
+  AgentOptions options;
+  std::vector<std::string> objects;
+  std::string config;
+  CLI::App app("The node daemon of vmlane: facts about pods for the plugins, policy for the datapaths.",
+               "vmlane-agent");
+  app.failure_message(CLI::FailureMessage::simple);
+  app.footer(std::string(kExamples));
+  app.add_option("--objects", objects,
+                 "directory with Kubernetes objects in YAML or JSON files; may be given again")
+      ->required()
+      ->type_name("DIR");
+  app.add_option("--node", options.node, "name of this node's Node object (default: the host's name)")
+      ->type_name("NAME");
+  app.add_option("--config", config, "node config (default: $VMLANE_CONFIG, else the system's)")
+      ->type_name("FILE");
+  app.add_flag("--once", options.once, "do everything once, print the status, and end");
+  std::ranges::reverse(arguments);  // as the library wants them
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, *invocation.out, *invocation.err) == 0 ? 0 : kUsage;
+  }
+  options.objects.assign(objects.begin(), objects.end());
+  Invocation given = invocation;
+  if (!config.empty()) given.env["VMLANE_CONFIG"] = config;
+  const auto ran = run_agent(options, given);
+  if (ran) return 0;
+  *invocation.err << "vmlane-agent: " << ran.error().text() << std::endl;
+  return kFailed;
+}
+
+}  // namespace vmlane::agent

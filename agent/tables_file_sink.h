@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <filesystem>
+
+#include "agent/policy_sink.h"
+#include "core/node_config.h"
+
+namespace vmlane::agent {
+
+// `<runDir>/policy/tables.<major>` (policy/tables_file.h), for readers outside the kernel: mode 0640, group
+// vmlaneGid.
+class TablesFileSink final : public PolicySink {
+ public:
+  explicit TablesFileSink(const NodeConfig& config);
+  std::string name() const override { return file_.string(); }
+  Result<> publish(const Generation& generation) override;
+  std::uint64_t published() override;
+
+ private:
+  std::filesystem::path file_;
+  gid_t group_;
+};
+
+}  // namespace vmlane::agent

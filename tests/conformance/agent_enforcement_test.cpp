@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the agent publishes, as traffic between pods meets it: policies that come and go, an agent that is
+// killed, and what vmlanectl tells of it.
+#include <atomic>
+#include <thread>
+
+#include "core/names.h"
+#include "tests/support/agent.h"
+#include "tests/support/plugin.h"
+#include "tests/support/traffic.h"
+
+namespace vmlane::test {
+namespace {
+
+namespace fs = std::filesystem;
+using namespace std::chrono_literals;
+
+// Pods web, client and stranger on one bridge. A policy lets client alone reach web.
+class AgentEnforcement : public PluginFixture {
+ protected:
+  std::string plugin() const override { return "vmlane-veth"; }
+
+  void SetUp() override {
+    PluginFixture::SetUp();
+    if (IsSkipped()) return;
+    fs::create_directories(objects());
+    agent_.emplace(node(), std::vector<fs::path>{objects()});
+    for (const char* name : {"web", "client", "stranger"}) put_pod(name);
+    put("guard.json", guard("client"));
+  }
+
+  fs::path objects() const { return directory() / "objects"; }
+  void put(const std::string& file, const std::string& text) const {
+    spit(directory() / "unfinished", text);
+    fs::rename(directory() / "unfinished", objects() / file);
+  }
+  void put_pod(const std::string& name) const { put(name + ".json", pod_text(name, {{"role", name}})); }
+  static std::string guard(const std::string& peer) {
+    return policy_text("guard",
+                       {{"podSelector", {{"matchLabels", {{"role", "web"}}}}},
+                        {"ingress", {{{"from", {{{"podSelector", {{"matchLabels", {{"role", peer}}}}}}}}}}}});
+  }
+  // ADD for the pod of that name; its address.
+  std::string attach(const std::string& name) {
+    CniCall cni = call("ADD", make_pod(name).path(), config(), name);
+    cni.args = "IgnoreUnknown=true;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=" + name;
+    const CniOutcome outcome = run_call(cni);
+    EXPECT_CNI_OK(outcome);
+    if (!outcome.ok()) return {};
+    const std::string address = (*outcome.document)["ips"][0].value("address", "");
+    return address.substr(0, address.find('/'));
+  }
+  static std::string id_of(const std::string& name) { return names::attachment_id("blue", name, "eth0"); }
+  const std::string& netns(const std::string& name) {
+    return paths_.emplace(name, pods().at(name)->path()).first->second;
+  }
+  bool judged(const std::string& name) {
+    return eventually([&] { return agent().attachment(id_of(name)).value("judged", false); }, 30s);
+  }
+  // Whether echo requests come back, as soon as that is so.
+  bool comes_through(const std::string& from, const std::string& address, bool expected) {
+    return eventually([&] { return (ping(netns(from), address, {.count = 1}).received == 1) == expected; },
+                      40s);
+  }
+  RunResult ctl(const std::vector<std::string>& arguments) const {
+    std::vector<std::string> command{std::string(VMLANE_BIN_DIR) + "/vmlanectl", "policy"};
+    command.insert(command.end(), arguments.begin(), arguments.end());
+    command.insert(command.end(), {"--config", node_json()});
+    return run(command);
+  }
+  Json ctl_json(std::vector<std::string> arguments) const {
+    arguments.insert(arguments.end(), {"-o", "json"});
+    const RunResult result = ctl(arguments);
+    EXPECT_TRUE(result.ok()) << result.err;
+    return Json::parse(result.out, nullptr, false);
+  }
+  AgentRunner& agent() { return *agent_; }
+
+ private:
+  std::optional<AgentRunner> agent_;
+  std::map<std::string, std::string> paths_;
+};
+
+TEST_F(AgentEnforcement, PolicyIsFollowedByTraffic) {
+  agent().start();
+  const std::string web = attach("web");
+  attach("client");
+  attach("stranger");
+  for (const char* name : {"web", "client", "stranger"}) ASSERT_TRUE(judged(name)) << agent().status();
+  EXPECT_TRUE(comes_through("client", web, true)) << agent().status();
+  EXPECT_EQ(ping(netns("stranger"), web).received, 0);
+  put("guard.json", guard("stranger"));
+  EXPECT_TRUE(comes_through("stranger", web, true));
+  EXPECT_EQ(ping(netns("client"), web).received, 0);
+  put("client.json", pod_text("client", {{"role", "stranger"}}));
+  EXPECT_TRUE(comes_through("client", web, true)) << "by its new label";
+  fs::remove(objects() / "guard.json");
+  put_pod("client");
+  EXPECT_TRUE(eventually([&] { return agent().status().value("objects", 0) == 3; }));
+  EXPECT_TRUE(comes_through("client", web, true));
+}
+
+TEST_F(AgentEnforcement, WhatNobodyHasJudgedIsDeniedWhileTheAgentIsDown) {
+  agent().start();
+  const std::string web = attach("web");
+  ASSERT_TRUE(judged("web"));
+  agent().kill();
+  const std::string client = attach("client");
+  EXPECT_EQ(ping(netns("client"), web).received, 0);
+  EXPECT_EQ(ping(netns("web"), client).received, 0);
+  agent().start();
+  EXPECT_TRUE(comes_through("client", web, true)) << agent().status();
+}
+
+// Policies flip around one that stays, the agent is killed over and over: nothing denied passes, nothing
+// allowed is lost.
+TEST_F(AgentEnforcement, KilledAtRandomMomentsItNeitherOpensNorCloses) {
+  agent().start();
+  const std::string web = attach("web");
+  attach("client");
+  attach("stranger");
+  ASSERT_TRUE(judged("stranger"));
+  ASSERT_TRUE(comes_through("client", web, true)) << agent().status();
+  ASSERT_TRUE(comes_through("stranger", web, false));
+  std::atomic<bool> done = false;
+  PingResult allowed;
+  PingResult denied;
+  const auto keep_on = [&](const std::string& from, PingResult& sum) {
+    const std::string path = netns(from);
+    return std::jthread([&, path] {
+      while (!done) {
+        const PingResult series = ping(path, web, {.count = 10});
+        sum.sent += series.sent;
+        sum.received += series.received;
+      }
+    });
+  };
+  {
+    const auto client = keep_on("client", allowed);
+    const auto stranger = keep_on("stranger", denied);
+    const int kills = std::getenv("VMLANE_LONG") != nullptr ? 50 : 5;
+    for (int i = 0; i < kills; i++) {
+      for (int flip = 0; flip < 4; flip++) {
+        put("flip.json",
+            policy_text(
+                "flip",
+                {{"podSelector", Json::object()},
+                 {"ingress",
+                  {{{"from",
+                     {{{"ipBlock", {{"cidr", flip % 2 == 0 ? "198.51.100.0/24" : "203.0.113.0/24"}}}}}}}}}}));
+        put("client.json", pod_text("client", {{"role", "client"}, {"flip", std::to_string(flip)}}));
+        sleep_ms(flip * 7);
+      }
+      agent().kill();
+      agent().start();
+    }
+    done = true;
+  }
+  EXPECT_GT(denied.sent, 0);
+  EXPECT_EQ(denied.received, 0) << "of " << denied.sent;
+  EXPECT_GT(allowed.sent, 0);
+  EXPECT_EQ(allowed.received, allowed.sent);
+}
+
+TEST_F(AgentEnforcement, DropsCountersAndConnectionsAreToldByName) {
+  agent().start();
+  const std::string web = attach("web");
+  attach("client");
+  const std::string stranger = attach("stranger");
+  for (const char* name : {"web", "client", "stranger"}) ASSERT_TRUE(judged(name)) << agent().status();
+  ASSERT_TRUE(comes_through("client", web, true)) << agent().status();
+  BackgroundProcess follower({std::string(VMLANE_BIN_DIR) + "/vmlanectl", "policy", "drops", "--follow", "-o",
+                              "json", "--config", node_json()},
+                             {.stdout_path = (directory() / "drops").string()});
+  EXPECT_EQ(ping(netns("stranger"), web).received, 0);
+
+  const auto is_ours = [&](const Json& row) {
+    return row.value("pod", "") == "blue/web" && row.value("source", "") == stranger &&
+           row["policy"] == "blue/guard";
+  };
+  Json drops;
+  EXPECT_TRUE(eventually(
+      [&] {
+        drops = ctl_json({"drops"});
+        return std::ranges::any_of(drops, is_ours);
+      },
+      20s))
+      << drops;
+  EXPECT_TRUE(
+      eventually([&] { return slurp(directory() / "drops").find("blue/guard") != std::string::npos; }, 20s));
+  EXPECT_TRUE(ctl({"drops"}).out.find("blue/guard") != std::string::npos);
+
+  const Json counters = ctl_json({"counters"});
+  const auto counted = [&](const Json& rule) {
+    const auto row = std::ranges::find_if(counters, [&](const Json& candidate) {
+      return candidate["policy"] == "blue/guard" && candidate["rule"] == rule;
+    });
+    return row == counters.end() ? -1 : row->value("hits", -1);
+  };
+  EXPECT_GE(counted(0), 1) << counters;
+  EXPECT_GE(counted(nullptr), 1) << counters;
+  put("more.json",
+      policy_text("unused", {{"podSelector", {{"matchLabels", {{"role", "web"}}}}},
+                             {"ingress", {{{"from", {{{"ipBlock", {{"cidr", "198.51.100.0/24"}}}}}}}}}}));
+  ASSERT_TRUE(eventually([&] { return agent().status().value("objects", 0) == 5; }));
+  const Json unused = ctl_json({"counters", "--unused"});
+  EXPECT_TRUE(std::ranges::any_of(unused, [](const Json& row) {
+    return row["policy"] == "blue/unused" && row["rule"] == 0;
+  })) << unused;
+  EXPECT_FALSE(std::ranges::any_of(
+      unused, [](const Json& row) { return row["policy"] == "blue/guard" && row["rule"] == 0; }))
+      << "what was counted before the tables changed still counts: " << unused;
+
+  const Json simulated = [&] {
+    spit(directory() / "with.json", guard("stranger"));
+    return ctl_json({"simulate", "--with", directory() / "with.json"});
+  }();
+  EXPECT_TRUE(std::ranges::any_of(simulated["changes"], [&](const Json& change) {
+    return change["probe"]["from"] == stranger && change["after"]["verdict"] == "allow";
+  })) << simulated;
+
+  ping(netns("client"), web);
+  EXPECT_FALSE(ctl_json({"ct", "ls", "--pod", "blue/web"}).empty());
+  EXPECT_GE(ctl_json({"ct", "flush", "--pod", "blue/web"}).value("flushed", 0), 1);
+  EXPECT_EQ(ctl({"ct", "ls", "--pod", "blue/nobody"}).status, 1);
+}
+
+}  // namespace
+}  // namespace vmlane::test
