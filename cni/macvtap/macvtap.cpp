@@ -302,7 +302,8 @@ Result<CniResult> MacvtapLane::apply(Attachment& attachment) {
   VMLANE_TRY(open_ears(attachment, *pod));
   VMLANE_TRY(attach_workload(
       attachment, workload_,
-      {.link = workload_link(attachment.pod, link_->index), .any_destination = promiscuous_, .in_pod = true}, result));
+      {.link = workload_link(attachment.pod, link_->index), .any_destination = promiscuous_, .in_pod = true},
+      result));
   const Bandwidth& bandwidth = attachment.nic.bandwidth;
   VMLANE_TRY(limit_sent(attachment, *pod, *link_, {bandwidth.egress_rate, bandwidth.egress_burst}));
   VMLANE_TRY(limit_received(attachment, *pod, *link_, {bandwidth.ingress_rate, bandwidth.ingress_burst}));

@@ -53,7 +53,8 @@ Json AgentRunner::status() const {
 
 Json AgentRunner::attachment(const std::string& id) const {
   const Json rows = status().value("attachments", Json::array());
-  const auto row = std::ranges::find_if(rows, [&](const Json& candidate) { return candidate["id"] == id; });
+  const auto row =
+      std::ranges::find_if(rows, [&](const Json& candidate) { return candidate.value("id", "") == id; });
   return row == rows.end() ? Json::object() : *row;
 }
 
