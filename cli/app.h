@@ -43,6 +43,7 @@ void add_cloud_init_command(CLI::App& app, Context& context);
 void add_policy_commands(CLI::App& app, Context& context);
 // Those of the group `policy` that ask the node's agent: drops, counters, ct.
 void add_live_policy_commands(CLI::App& group, Context& context);
+void add_switch_commands(CLI::App& app, Context& context);
 
 // Adds the output switch `-o, --output table|json|yaml`.
 void add_output_option(CLI::App& command, Context& context);

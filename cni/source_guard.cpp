@@ -57,23 +57,10 @@ std::optional<std::vector<IpPrefix>> addresses_of(const SourceGuardConfig& confi
   return addresses;
 }
 
-std::string to_string(ebpf::Learning learning) {
-  if (learning == ebpf::Learning::kLeases) return "dhcp";
-  return learning == ebpf::Learning::kFirst ? "any" : "none";
-}
-
-Result<ebpf::Learning> learning_from(const std::string& text) {
-  for (const ebpf::Learning known :
-       {ebpf::Learning::kNone, ebpf::Learning::kLeases, ebpf::Learning::kFirst}) {
-    if (to_string(known) == text) return known;
-  }
-  return fail(Code::kDecode, "\"" + text + "\" is no way to learn addresses");
-}
-
 Result<> parse_learning(ObjectReader& reader, bool has_ipam, SourceGuardConfig& config) {
   VMLANE_ASSIGN(const auto how, reader.string("learnAddresses"));
   if (!how) return {};
-  const auto learning = learning_from(*how);
+  const auto learning = ebpf::learning_from(*how);
   if (!learning) return reader.wrong("learnAddresses", "\"dhcp\", \"any\" or \"none\"");
   config.learning = *learning;
   if (config.learning == ebpf::Learning::kNone) return {};
@@ -128,51 +115,6 @@ std::optional<ebpf::SourceGuard> source_guard(const SourceGuardConfig& config, c
   for (const ResultIp& ip : ips) guard.claimed.push_back(ip.address.address);
   using ebpf::Learning;
   guard.learning = config.learning.value_or(guard.addresses ? Learning::kNone : Learning::kLeases);
-  return guard;
-}
-
-Json source_guard_to_json(const ebpf::SourceGuard& guard) {
-  Json json{{"macs", Json::array()},
-            {"macs_only", guard.macs_only},
-            {"trusted", guard.trusted},
-            {"tags", guard.tags},
-            {"any_destination", guard.any_destination},
-            {"learning", to_string(guard.learning)},
-            {"network", guard.network}};
-  for (const MacAddress& mac : guard.macs) json["macs"].push_back(mac.to_string());
-  if (guard.addresses) {
-    json["addresses"] = Json::array();
-    for (const IpPrefix& prefix : *guard.addresses) json["addresses"].push_back(prefix.to_string());
-  }
-  if (guard.gateway_link_local) json["gateway_link_local"] = guard.gateway_link_local->to_string();
-  return json;
-}
-
-Result<ebpf::SourceGuard> source_guard_from_json(const Json& json) {
-  ObjectReader reader(json, "handles.source_guard.", Code::kDecode);
-  ebpf::SourceGuard guard;
-  VMLANE_ASSIGN(const auto macs, reader.strings("macs"));
-  for (const std::string& text : macs.value_or(std::vector<std::string>())) {
-    VMLANE_ASSIGN(const MacAddress mac, MacAddress::parse(text));
-    guard.macs.push_back(mac);
-  }
-  VMLANE_ASSIGN(const auto addresses, reader.strings("addresses"));
-  if (addresses) guard.addresses.emplace();
-  for (const std::string& text : addresses.value_or(std::vector<std::string>())) {
-    VMLANE_ASSIGN(const IpPrefix prefix, IpPrefix::parse(text));
-    guard.addresses->push_back(prefix);
-  }
-  VMLANE_ASSIGN(const auto gateway, reader.string("gateway_link_local"));
-  if (gateway) {
-    VMLANE_ASSIGN(guard.gateway_link_local, IpAddress::parse(*gateway));
-  }
-  guard.macs_only = json.value("macs_only", false);
-  guard.trusted = json.value("trusted", false);
-  guard.tags = json.value("tags", false);
-  guard.any_destination = json.value("any_destination", false);
-  guard.network = json.value("network", std::uint32_t{0});
-  VMLANE_ASSIGN(guard.learning, learning_from(json.value("learning", "none")));
-  if (guard.macs.empty()) return fail(Code::kDecode, "the record's handles.source_guard names no MAC");
   return guard;
 }
 

@@ -8,7 +8,7 @@
 #include "core/address.h"
 #include "core/error.h"
 #include "core/json.h"
-#include "ebpf/workload.h"
+#include "ebpf/source_guard.h"
 
 // The keys `spoofCheck`, `trusted`, `allowedAddresses`, `learnAddresses` and `macspoofchk`: what of a
 // workload's frames gets past its own link, on every lane. The rules are those of ebpf/source_guard.bpf.h.
@@ -30,9 +30,5 @@ Result<SourceGuardConfig> parse_source_guard(ObjectReader& reader, bool on_by_de
 // the caller.
 std::optional<ebpf::SourceGuard> source_guard(const SourceGuardConfig& config, const MacAddress& mac,
                                               const std::vector<ResultIp>& ips);
-
-// As they stand in a record.
-Json source_guard_to_json(const ebpf::SourceGuard& guard);
-Result<ebpf::SourceGuard> source_guard_from_json(const Json& json);
 
 }  // namespace vmlane::cni

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "answers/build.h"
+#include "answers/record.h"
 
 namespace vmlane::cni {
 namespace {
@@ -22,10 +23,11 @@ std::optional<ebpf::WorkloadHandle> handle_in(const AttachmentRecord& record) {
 
 Result<std::unique_ptr<vmlane_answers>> make_answers(const Attachment& attachment,
                                                      const GuestAnswersConfig& config,
-                                                     const WorkloadFacts& facts, const CniResult& result) {
+                                                     const std::optional<MacAddress>& gateway_mac,
+                                                     const CniResult& result) {
   const AttachmentRecord& record = attachment.record;
   AttachmentFacts known{.network = record.key.network,
-                        .gateway_mac = facts.gateway_mac,
+                        .gateway_mac = gateway_mac,
                         .mtu = record.mtu.value_or(0),
                         .requested_dns = attachment.nic.dns};
   VMLANE_ASSIGN(known.guest, MacAddress::parse(record.mac.value_or("")));
@@ -57,7 +59,7 @@ Result<> attach_workload(Attachment& attachment, const WorkloadConfig& config, c
     spec.guard->any_destination = facts.any_destination;
     if (facts.gateway_mac) spec.guard->gateway_link_local = facts.gateway_mac->link_local();
   }
-  VMLANE_ASSIGN(const auto answers, make_answers(attachment, config.answers, facts, result));
+  VMLANE_ASSIGN(const auto answers, make_answers(attachment, config.answers, facts.gateway_mac, result));
   spec.answers = answers.get();
   VMLANE_ASSIGN(const auto policy, plan_policy(attachment, config.policy, facts.in_pod));
   if (!spec.guard && !spec.answers && !policy) return {};
@@ -66,11 +68,27 @@ Result<> attach_workload(Attachment& attachment, const WorkloadConfig& config, c
     const Node& node = attachment.node;
     VMLANE_ASSIGN(handle, node.kernel.attach_workload(node.config, facts.link, spec));
     record.handles[kPrograms] = handle.to_json();
-    if (spec.guard) record.handles[kGuard] = source_guard_to_json(*spec.guard);
+    if (spec.guard) record.handles[kGuard] = ebpf::source_guard_to_json(*spec.guard);
     if (spec.answers != nullptr) record.handles[kAnswers] = ebpf::digest_of(*spec.answers);
     return {};
   }));
   return policy ? attach_policy(attachment, *policy, facts.link, handle.key) : Result<>();
+}
+
+Result<> record_workload(Attachment& attachment, const WorkloadConfig& config,
+                         const std::optional<MacAddress>& gateway_mac, const CniResult& result) {
+  AttachmentRecord& record = attachment.record;
+  VMLANE_ASSIGN(const MacAddress mac, MacAddress::parse(record.mac.value_or("")));
+  auto guard = source_guard(config.guard, mac, result.ips);
+  if (guard) {
+    guard->network = record.network_id.value_or(0);
+    guard->learning = ebpf::Learning::kNone;  // only the kernel's programs learn
+    if (gateway_mac) guard->gateway_link_local = gateway_mac->link_local();
+  }
+  if (guard) record.handles[kGuard] = ebpf::source_guard_to_json(*guard);
+  VMLANE_ASSIGN(const auto templates, make_answers(attachment, config.answers, gateway_mac, result));
+  if (templates) record.handles["answers"] = answers::answers_to_json(*templates);
+  return {};
 }
 
 Result<> check_workload(const Inspection& inspection, const ebpf::WorkloadLink& link) {
@@ -80,7 +98,7 @@ Result<> check_workload(const Inspection& inspection, const ebpf::WorkloadLink& 
   if (!handle) return fail(Code::kDecode, "the record's handles.workload names no programs");
   std::optional<ebpf::SourceGuard> guard;
   if (record.handles.contains(kGuard)) {
-    VMLANE_ASSIGN(guard, source_guard_from_json(record.handles[kGuard]));
+    VMLANE_ASSIGN(guard, ebpf::source_guard_from_json(record.handles[kGuard]));
   }
   VMLANE_TRY(inspection.node.kernel.check_workload(link, *handle, record.key.id(), guard,
                                                    record.handles.value(kAnswers, "")));

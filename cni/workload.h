@@ -38,6 +38,11 @@ struct WorkloadFacts {
 Result<> attach_workload(Attachment& attachment, const WorkloadConfig& config, const WorkloadFacts& facts,
                          const CniResult& result);
 
+// The same for a lane without such a link, whose datapath learns of attachments from their records: puts
+// rules and answers into the record's handles, "source_guard" and "answers". `gateway_mac` as above.
+Result<> record_workload(Attachment& attachment, const WorkloadConfig& config,
+                         const std::optional<MacAddress>& gateway_mac, const CniResult& result);
+
 // Code::kChanged when the programs are not as ADD left them; nothing when ADD left none.
 Result<> check_workload(const Inspection& inspection, const ebpf::WorkloadLink& link);
 

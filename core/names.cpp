@@ -14,6 +14,7 @@ constexpr std::size_t kIdDigits = 32;
 constexpr std::size_t kShortHashDigits =
     11;  // KubeVirt's choice; "pod", "tap" or "k6t-" + 11 fits a link name
 constexpr std::string_view kAliasPrefix = "vmlane:";
+constexpr std::string_view kUplinkPrefix = "vmlane-uplink:";
 
 bool is_lower_hex(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
@@ -84,6 +85,23 @@ Result<MacvtapSlot> parse_macvtap_device_id(std::string_view id) {
   }
   VMLANE_TRY(check_link_name(lower, "lower device of deviceID \"" + shown(id) + "\",", Code::kInvalidConfig));
   return MacvtapSlot{std::string(lower), index};
+}
+
+std::string uplink_tap(std::string_view state_dir, std::string_view segment) {
+  constexpr std::size_t kDigits = 12;
+  const std::string hash = sha256_hex("uplink\n" + std::string(state_dir) + "\n" + std::string(segment));
+  return "vmu" + hash.substr(0, kDigits);
+}
+
+std::string uplink_alias(std::string_view segment) {
+  constexpr std::size_t kMaxAlias = 255;
+  return (std::string(kUplinkPrefix) + std::string(segment)).substr(0, kMaxAlias);
+}
+
+Result<std::string> parse_uplink_alias(std::string_view alias) {
+  if (!alias.starts_with(kUplinkPrefix))
+    return fail(Code::kNotFound, "link alias \"" + shown(alias) + "\" is not that of an uplink");
+  return std::string(alias.substr(kUplinkPrefix.size()));
 }
 
 std::string link_alias(std::string_view attachment_id, std::string_view boot_id) {

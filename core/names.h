@@ -48,6 +48,13 @@ std::string macvtap_device_id(const MacvtapSlot& slot);
 // Code::kInvalidConfig naming the id.
 Result<MacvtapSlot> parse_macvtap_device_id(std::string_view id);
 
+// The tap by which the switch is a port of the bridge of an L2 segment: "vmu" + 12 digits of a hash, the
+// node's own.
+std::string uplink_tap(std::string_view state_dir, std::string_view segment);
+// Its alias, and the segment of such an alias; no value for another one. It belongs to no single attachment.
+std::string uplink_alias(std::string_view segment);
+Result<std::string> parse_uplink_alias(std::string_view alias);
+
 // Alias of every link we make, by which DEL and sweep recognise it without a record: "vmlane:<id>:<boot-id>".
 std::string link_alias(std::string_view attachment_id, std::string_view boot_id);
 

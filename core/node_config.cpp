@@ -83,6 +83,7 @@ Result<> decode(const Json& json, NodeConfig& config) {
   constexpr std::int64_t kMaxId = 0xfffffffe;  // 2^32-1 means "no change" to chown
   VMLANE_TRY(read_number(reader, "ownerUid", 0, kMaxId, config.owner_uid));
   VMLANE_TRY(read_number(reader, "ownerGid", 0, kMaxId, config.owner_gid));
+  VMLANE_TRY(read_number(reader, "switchUid", 0, kMaxId, config.switch_uid));
   VMLANE_TRY(read_number(reader, "vmlaneGid", 0, kMaxId, config.vmlane_gid));
   VMLANE_ASSIGN(const auto facts_timeout, reader.integer("podFactsTimeout", 0, 60000));
   if (facts_timeout) config.pod_facts_timeout = std::chrono::milliseconds(*facts_timeout);

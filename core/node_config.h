@@ -30,6 +30,7 @@ std::optional<PolicyDefault> parse_policy_default(std::string_view word);
 //   stateDir, runDir, bpfDir            absolute paths
 //   logFile                             absolute path; anything else logs nowhere
 //   ownerUid, ownerGid                  who opens taps, sockets and device nodes of VMs (KubeVirt's 107)
+//   switchUid                           as whom vmlane-switch runs; owns the taps of its uplinks
 //   vmlaneGid                           group that may read records; absent: root's
 //   logLevel debug|info|warning|error, logFormat text|json, logMaxBytes
 //   objectPaths                         files and directories with NADs, Pods, VMs (vmlane-multus, lab)
@@ -44,6 +45,7 @@ struct NodeConfig {
   std::filesystem::path log_file = "/var/log/vmlane/vmlane.log";
   uid_t owner_uid = 107;
   gid_t owner_gid = 107;
+  uid_t switch_uid = 0;
   gid_t vmlane_gid = 0;
   LogLevel log_level = LogLevel::kInfo;
   LogFormat log_format = LogFormat::kText;
@@ -60,6 +62,9 @@ struct NodeConfig {
   std::filesystem::path boot_marker() const { return state_dir / "boot"; }
   std::filesystem::path agent_marker() const { return state_dir / "agent.enabled"; }
   std::filesystem::path agent_socket() const { return run_dir / "agent.sock"; }
+  std::filesystem::path switch_socket() const { return run_dir / "switch.sock"; }
+  // Directories of vhost-user ports, in which QEMU makes its sockets.
+  std::filesystem::path ports_dir() const { return run_dir / "ports"; }
   std::filesystem::path locks_dir() const { return run_dir / "locks"; }
   // What the agent learns about attachments, one file each: records are the plugins'.
   std::filesystem::path agent_dir() const { return state_dir / "agent"; }

@@ -75,14 +75,6 @@ bool is_of(const vmlane_guard& guard, std::string_view attachment_id) {
   return std::ranges::equal(id, guard.owner);
 }
 
-std::uint64_t interface_id(const IpAddress& address) {
-  // As the program puts it together: the third word in the upper half.
-  std::array<std::uint32_t, 4> words{};
-  std::memcpy(words.data(), address.bytes.data(), sizeof(words));
-  constexpr int kWordBits = 32;
-  return std::uint64_t{words[2]} << kWordBits | words[3];
-}
-
 IpAddress link_local_of(std::uint64_t id) {
   constexpr int kWordBits = 32;
   const std::array<std::uint32_t, 2> words{static_cast<std::uint32_t>(id >> kWordBits),
@@ -92,55 +84,11 @@ IpAddress link_local_of(std::uint64_t id) {
   return address;
 }
 
-// `mask` and `address` get as many 32-bit words as the family has.
-void write_prefix(const IpPrefix& prefix, std::uint32_t* address, std::uint32_t* mask) {
-  constexpr unsigned kByte = 8;
-  constexpr unsigned kFullByte = 0xff;
-  std::array<std::uint8_t, 16> bits{};
-  for (unsigned i = 0; i < prefix.length; i++)
-    bits[i / kByte] =
-        static_cast<std::uint8_t>(bits[i / kByte] | (kFullByte ^ (kFullByte >> 1)) >> (i % kByte));
-  const IpPrefix network = prefix.network();
-  std::memcpy(address, network.address.bytes.data(), prefix.address.bits() / kByte);
-  std::memcpy(mask, bits.data(), prefix.address.bits() / kByte);
-}
-
-std::uint32_t flags_of(const SourceGuard& guard) {
-  std::uint32_t flags = VMLANE_GUARD_MACS;
-  if (guard.macs_only) return flags;
-  flags |= VMLANE_GUARD_FULL;
-  if (guard.addresses) flags |= VMLANE_GUARD_ADDRESSES;
-  if (guard.trusted) flags |= VMLANE_GUARD_TRUSTED;
-  if (guard.trusted || guard.any_destination) flags |= VMLANE_GUARD_ANY_DESTINATION;
-  if (guard.tags) flags |= VMLANE_GUARD_TAGS;
-  if (guard.learning == Learning::kLeases) flags |= VMLANE_GUARD_LEARN_LEASES;
-  if (guard.learning == Learning::kFirst) flags |= VMLANE_GUARD_LEARN_FIRST;
-  return flags;
-}
-
-void write_rules(const SourceGuard& guard, vmlane_guard& out) {
-  out.flags |= flags_of(guard);
-  for (const MacAddress& mac : guard.macs)
-    std::memcpy(out.macs[out.mac_count++], mac.bytes.data(), mac.bytes.size());
-  for (const IpPrefix& prefix : guard.addresses.value_or(std::vector<IpPrefix>())) {
-    if (prefix.address.v6) {
-      auto& entry = out.ipv6[out.ipv6_count++];
-      write_prefix(prefix, entry.address, entry.mask);
-    } else {
-      auto& entry = out.ipv4[out.ipv4_count++];
-      write_prefix(prefix, &entry.address, &entry.mask);
-    }
-  }
-  out.own_link_local = interface_id(guard.macs.front().link_local());
-  if (guard.gateway_link_local) out.gateway_link_local = interface_id(*guard.gateway_link_local);
-  out.network = guard.network;
-}
-
 vmlane_guard entry_for(const WorkloadLink& link, std::string_view attachment_id,
                        const std::optional<SourceGuard>& guard, bool has_answers) {
   vmlane_guard entry{};
   write_id(attachment_id, entry.owner);
-  if (guard) write_rules(*guard, entry);
+  if (guard) write_source_guard(*guard, entry);
   if (has_answers) entry.flags |= VMLANE_GUARD_ANSWERS;
   if (link.from_workload == Direction::kEgress) entry.flags |= VMLANE_GUARD_ON_EGRESS;
   return entry;

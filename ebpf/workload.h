@@ -14,6 +14,7 @@
 #include "core/json.h"
 #include "core/node_config.h"
 #include "ebpf/guest_answers.h"
+#include "ebpf/source_guard.h"
 #include "netlink/bpf_filter.h"
 #include "netlink/namespace.h"
 
@@ -26,39 +27,6 @@
 // link is gone a pin holds them for the next ADD (keep_alive.h), and only that. A later ADD finds them by the
 // ids in `<runDir>/programs/`; when that file is lost it loads another copy.
 namespace vmlane::ebpf {
-
-// Where addresses come from that nobody named.
-enum class Learning {
-  kNone,
-  kLeases,  // from what DHCP and DHCPv6 servers grant; until then all but others' addresses pass
-  kFirst,   // and who of the network is first to use one has it
-};
-
-// What a workload may say it is, and what it may get.
-struct SourceGuard {
-  // The NIC's own first; at least one, at most 8.
-  std::vector<MacAddress> macs;
-  // Senders of Ethernet and ARP are checked and nothing else: the reference bridge plugin's `macspoofchk`.
-  bool macs_only = false;
-  // The NIC's own first; at most 16 of each family. Without a value they are not known, and not checked.
-  std::optional<std::vector<IpPrefix>> addresses;
-  // Those of them that are this NIC's alone: nobody of `network` may learn them, or keep them if it did.
-  std::vector<IpAddress> claimed;
-  Learning learning = Learning::kNone;
-  std::uint32_t network = 0;  // id of the network segment
-  // May serve DHCP, be a router and take part in link control, and gets frames to other stations.
-  bool trusted = false;
-  // Gets frames to other stations without that.
-  bool any_destination = false;
-  // May send tagged frames; the bridge judges the VLANs.
-  bool tags = false;
-  // The link-local address of the network's gateway, which no workload may take.
-  std::optional<IpAddress> gateway_link_local;
-
-  static constexpr std::size_t kMaxMacs = 8;
-  static constexpr std::size_t kMaxAddresses = 16;  // of each family
-  static constexpr std::size_t kMaxLearned = 8;
-};
 
 // A link, and the direction in which its device sees what the workload sends.
 struct WorkloadLink {

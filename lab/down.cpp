@@ -46,6 +46,7 @@ void stop_workloads(const LabState& state, const Progress& progress, Failures& f
   std::vector<ProcessRef> processes;
   for (const Workload& workload : state.workloads)
     processes.insert(processes.end(), workload.processes.begin(), workload.processes.end());
+  processes.insert(processes.end(), state.node_processes.begin(), state.node_processes.end());
   if (processes.empty()) return;
   failures.add(stop_processes(processes, kGrace), "cannot stop the lab's processes");
   progress.line("lab", "processes stopped");

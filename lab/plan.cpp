@@ -25,6 +25,7 @@ constexpr std::uint64_t kMinMemory = std::uint64_t{128} << 20;
 constexpr std::size_t kMaxNames = 200;
 constexpr std::string_view kTapPlugin = "vmlane-tap";
 constexpr std::string_view kMacvtapPlugin = "vmlane-macvtap";
+constexpr std::string_view kVhostuserPlugin = "vmlane-vhostuser";
 
 Result<> check_names(const std::string& subject, const std::string& ns, const std::string& name) {
   if (ns.size() + name.size() <= kMaxNames) return {};
@@ -94,17 +95,19 @@ Result<> check_interface(const ObjectStore& objects, const VirtualMachineInstanc
     VMLANE_ASSIGN(const auto* nad, find_network(objects, id, subject));
     VMLANE_ASSIGN(const auto config, multus::resolve_network(*nad, options.conf_dir));
     const std::string type = config.plugins.at(0).value("type", "");
-    if (type != kTapPlugin && type != kMacvtapPlugin) {
+    if (type != kTapPlugin && type != kMacvtapPlugin && type != kVhostuserPlugin) {
       return fail(Code::kInvalidConfig,
                   subject + " is attached by \"" + type + "\" (NetworkAttachmentDefinition " + id +
-                      "), the lab runs VMs on the lanes tap and macvtap",
-                  "use a network of type " + std::string(kTapPlugin) + " or " + std::string(kMacvtapPlugin));
+                      "), the lab runs VMs on the lanes tap, macvtap and vhost-user",
+                  "use a network of type " + std::string(kTapPlugin) + ", " + std::string(kMacvtapPlugin) +
+                      " or " + std::string(kVhostuserPlugin));
     }
     if (!interface.binding_plugin) {
       return fail(Code::kInvalidConfig,
                   subject + ": core binding \"" + interface.binding + "\" does not go with " + type,
                   "give it a network binding plugin: binding: {name: " + type + "}");
     }
+    if (type == kVhostuserPlugin) plan.needs_switch = true;
     if (type == kMacvtapPlugin) plan_lower_device(config.plugins.at(0), plan);
   }
   return {};

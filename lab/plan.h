@@ -32,6 +32,7 @@ struct PlannedWorkload {
 struct LabPlan {
   std::vector<PlannedWorkload> workloads;
   std::set<std::string> lower_devices;  // that the VMs' macvtaps are on
+  bool needs_switch = false;            // a VM is on the vhost-user lane
   std::vector<std::string> warnings;
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/qemu_command.h"
 
+#include <algorithm>
 #include <initializer_list>
 
 namespace vmlane::lab {
@@ -36,15 +37,27 @@ std::string netdev(const QemuNic& nic, const std::string& id, int fd) {
   if (const auto* user = std::get_if<UserNetwork>(&nic.backend)) return "user,id=" + id + user_network(*user);
   if (const auto* socket = std::get_if<FrameSocket>(&nic.backend))
     return "stream,id=" + id + ",server=off,addr.type=unix,addr.path=" + socket->path;
+  if (std::holds_alternative<VhostSocket>(nic.backend))
+    return "vhost-user,id=" + id + ",chardev=" + id + "socket,queues=" + std::to_string(nic.queues);
   return "tap,id=" + id + "," + tap_descriptors(fd, nic.queues) + ",vhost=off";
 }
 
 std::string nic_device(const QemuNic& nic, const std::string& id) {
   std::string text = "virtio-net-pci,netdev=" + id + ",mac=" + nic.mac.to_string() + ",romfile=";
   if (nic.mtu) text += ",host_mtu=" + std::to_string(*nic.mtu);
+  // What a switch can take and give at once without a drop.
+  if (std::holds_alternative<VhostSocket>(nic.backend)) text += ",rx_queue_size=1024,tx_queue_size=1024";
   // One interrupt vector for each direction of each queue, one for configuration, one for the control queue.
   if (nic.queues > 1) text += ",mq=on,vectors=" + std::to_string(2 * nic.queues + 2);
   return text;
+}
+
+// The guest's memory, for the switch to reach what is in the rings.
+void share_memory(std::vector<std::string>& command, std::uint64_t mebibytes) {
+  command.insert(
+      command.end(),
+      {"-object", "memory-backend-memfd,id=memory,share=on,size=" + std::to_string(mebibytes) + "M",
+       "-machine", "memory-backend=memory"});
 }
 
 std::string socket_port(const std::string& id, std::string_view path) {
@@ -74,9 +87,14 @@ std::vector<std::string> qemu_command(const QemuSpec& spec) {
   add({"-chardev", socket_port("console", kConsoleSocket) + ",logfile=/dev/fdset/1", "-serial",
        "chardev:console"});
   add({"-chardev", socket_port("command", kCommandSocket), "-serial", "chardev:command"});
+  const bool shares = std::ranges::any_of(
+      spec.nics, [](const QemuNic& nic) { return std::holds_alternative<VhostSocket>(nic.backend); });
+  if (shares) share_memory(command, spec.memory_mib);
   int fd = QemuDescriptors::kFirstTap;
   for (std::size_t i = 0; i < spec.nics.size(); i++) {
     const std::string id = "net" + std::to_string(i);
+    if (const auto* socket = std::get_if<VhostSocket>(&spec.nics[i].backend))
+      add({"-chardev", "socket,id=" + id + "socket,path=" + socket->path + ",server=on,wait=off"});
     add({"-netdev", netdev(spec.nics[i], id, fd), "-device", nic_device(spec.nics[i], id)});
     if (spec.nics[i].on_tap()) fd += static_cast<int>(spec.nics[i].queues);
   }

@@ -24,13 +24,19 @@ struct FrameSocket {
   std::string path;
 };
 
+// A unix socket on which QEMU listens for a vhost-user switch. QEMU does not go on before the switch has
+// connected.
+struct VhostSocket {
+  std::string path;
+};
+
 // A virtio NIC.
 struct QemuNic {
   MacAddress mac;
   std::optional<std::uint32_t> mtu;  // told to the guest by the device (host_mtu)
   unsigned queues = 1;               // descriptors of the tap; more than 1: multi-queue
   // What is behind it instead of a tap.
-  std::variant<std::monostate, UserNetwork, FrameSocket> backend = {};
+  std::variant<std::monostate, UserNetwork, FrameSocket, VhostSocket> backend = {};
 
   bool on_tap() const { return std::holds_alternative<std::monostate>(backend); }
 };

@@ -14,19 +14,30 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Json workload_json(const Workload& workload) {
-  Json json = {{"kind", to_string(workload.kind)},
-               {"namespace", workload.ns},
-               {"name", workload.name},
-               {"podName", workload.pod_name},
-               {"podUid", workload.pod_uid},
-               {"containerId", workload.container_id},
-               {"attached", workload.attached},
-               {"ready", workload.ready},
-               {"processes", Json::array()}};
-  for (const ProcessRef& process : workload.processes)
-    json["processes"].push_back({{"pid", process.pid}, {"startTime", process.start_time}});
+Json processes_json(const std::vector<ProcessRef>& processes) {
+  Json json = Json::array();
+  for (const ProcessRef& process : processes)
+    json.push_back({{"pid", process.pid}, {"startTime", process.start_time}});
   return json;
+}
+
+std::vector<ProcessRef> processes_from(const Json& json) {
+  std::vector<ProcessRef> processes;
+  for (const Json& process : json)
+    processes.push_back({process.at("pid").get<pid_t>(), process.at("startTime").get<std::uint64_t>()});
+  return processes;
+}
+
+Json workload_json(const Workload& workload) {
+  return {{"kind", to_string(workload.kind)},
+          {"namespace", workload.ns},
+          {"name", workload.name},
+          {"podName", workload.pod_name},
+          {"podUid", workload.pod_uid},
+          {"containerId", workload.container_id},
+          {"attached", workload.attached},
+          {"ready", workload.ready},
+          {"processes", processes_json(workload.processes)}};
 }
 
 Workload workload_from(const Json& json) {
@@ -39,9 +50,7 @@ Workload workload_from(const Json& json) {
   json.at("containerId").get_to(workload.container_id);
   json.at("attached").get_to(workload.attached);
   json.at("ready").get_to(workload.ready);
-  for (const Json& process : json.at("processes"))
-    workload.processes.push_back(
-        {process.at("pid").get<pid_t>(), process.at("startTime").get<std::uint64_t>()});
+  workload.processes = processes_from(json.at("processes"));
   return workload;
 }
 
@@ -69,6 +78,7 @@ Json LabState::to_json() const {
                {"binDir", bin_dir},
                {"cniPath", cni_path},
                {"defaultNetwork", default_network},
+               {"nodeProcesses", processes_json(node_processes)},
                {"workloads", Json::array()}};
   for (const Workload& workload : workloads) json["workloads"].push_back(workload_json(workload));
   return json;
@@ -84,6 +94,7 @@ Result<LabState> LabState::from_json(const Json& json) {
     json.at("binDir").get_to(state.bin_dir);
     json.at("cniPath").get_to(state.cni_path);
     json.at("defaultNetwork").get_to(state.default_network);
+    state.node_processes = processes_from(json.at("nodeProcesses"));
     for (const Json& workload : json.at("workloads")) state.workloads.push_back(workload_from(workload));
     return state;
   } catch (const Json::exception& error) {

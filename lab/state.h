@@ -67,6 +67,7 @@ struct LabState {
   std::string cni_path;
   std::string default_network;
   std::vector<Workload> workloads;
+  std::vector<ProcessRef> node_processes;  // of the node: the switch
 
   Json to_json() const;
   static Result<LabState> from_json(const Json& json);

@@ -18,6 +18,7 @@
 #include "lab/lab.h"
 #include "lab/namespaces.h"
 #include "lab/privileges.h"
+#include "lab/switch_process.h"
 #include "multus-adapter/kubevirt.h"
 #include "netlink/netlink.h"
 
@@ -92,6 +93,7 @@ class Starter {
  private:
   Result<> write_files(const multus::ObjectStore& objects);
   Result<> make_lower_devices();
+  Result<> start_node_switch();
   Result<> attach(const PlannedWorkload& planned, Workload& workload);
   Result<> start_pod(const PlannedWorkload& planned, Workload& workload);
   Result<> start_vm(const PlannedWorkload& planned, Workload& workload);
@@ -136,6 +138,7 @@ Result<> Starter::run(const multus::ObjectStore& objects) {
   VMLANE_TRY(create_namespace(paths_.host_namespace()));
   progress_.line("node", "network namespace " + paths_.host_namespace().string());
   VMLANE_TRY(make_lower_devices());
+  if (plan_.needs_switch) VMLANE_TRY(start_node_switch());
   for (std::size_t i = 0; i < state_.workloads.size(); i++)
     VMLANE_TRY(attach(plan_.workloads[i], state_.workloads[i]));
   for (std::size_t i = 0; i < state_.workloads.size(); i++) {
@@ -151,7 +154,7 @@ Result<> Starter::run(const multus::ObjectStore& objects) {
 
 Result<> Starter::write_files(const multus::ObjectStore& objects) {
   for (const fs::path& directory :
-       {paths_.namespaces_dir(), paths_.log_dir(), paths_.objects_file().parent_path()})
+       {paths_.namespaces_dir(), paths_.log_dir(), paths_.objects_file().parent_path(), paths_.root / "run"})
     VMLANE_TRY(make_directory(directory, {.mode = 0755}));
   VMLANE_TRY(write_file_atomically(paths_.objects_file(), objects_text(objects, plan_, paths_.ipam_dir()),
                                    {.mode = 0644}));
@@ -178,6 +181,18 @@ Result<> Starter::make_lower_devices() {
     }
     progress_.line("node", "lower device " + name + " (far end " + wire.peer_name + ")");
   }
+  return {};
+}
+
+Result<> Starter::start_node_switch() {
+  const SwitchPlace place{.program = options_.bin_dir / "vmlane-switch",
+                          .network_namespace = paths_.host_namespace(),
+                          .output = paths_.log_dir() / "switch.log"};
+  VMLANE_ASSIGN(const ProcessRef started, start_switch(place, config_, [this](const ProcessRef& process) {
+                  state_.node_processes.push_back(process);
+                  return save();
+                }));
+  progress_.line("node", "vmlane-switch runs (pid " + std::to_string(started.pid) + ")");
   return {};
 }
 
@@ -250,6 +265,15 @@ Result<TapPort> Starter::tap_port(const Workload& workload, const AttachmentReco
   return port;
 }
 
+// As KubeVirt has it with networkInterfaceMultiqueue: as many queues as the network allows and the guest has
+// CPUs for.
+QemuNic vhost_nic(const AttachmentRecord& record, const GuestNic& nic, unsigned vcpus) {
+  return {.mac = nic.mac,
+          .mtu = nic.mtu,
+          .queues = std::clamp(record.handles.value("queues", 1U), 1U, std::max(1U, vcpus)),
+          .backend = VhostSocket{record.handles.value("socket", "")}};
+}
+
 Result<> Starter::start_vm(const PlannedWorkload& planned, Workload& workload) {
   const multus::VirtualMachineInstance& vm = *planned.vm;
   VMLANE_ASSIGN(const auto records, records_of(workload));
@@ -268,8 +292,12 @@ Result<> Starter::start_vm(const PlannedWorkload& planned, Workload& workload) {
       return fail(Code::kInternal, "VM " + vm.id() + ": vmlane-multus made no attachment for interface \"" +
                                        interface.name + "\" (" + ifname + ")");
     VMLANE_ASSIGN(const GuestNic nic, guest_nic(*record));
-    VMLANE_ASSIGN(const TapPort tap, tap_port(workload, *record, vm.vcpus));
     nics.push_back(nic);
+    if (record->handles.contains("socket")) {
+      spec.nics.push_back(vhost_nic(*record, nic, vm.vcpus));
+      continue;
+    }
+    VMLANE_ASSIGN(const TapPort tap, tap_port(workload, *record, vm.vcpus));
     taps.push_back(tap);
     spec.nics.push_back({nic.mac, nic.mtu, tap.queues});
   }

@@ -70,6 +70,10 @@ constexpr std::array<LaneKey, 16> kBridgeLaneKeys = {{{"bridge", Type::kString},
 // Those of vmlane-macvtap besides.
 constexpr std::array<LaneKey, 2> kMacvtapKeys = {{{"lowerDevice", Type::kString}, {"mode", Type::kString}}};
 
+// Those of vmlane-vhostuser, besides those of a bridge.
+constexpr std::array<LaneKey, 2> kVhostuserKeys = {
+    {{"requireSwitch", Type::kBoolean}, {"rings", Type::kString}}};
+
 bool is_of(const Json& value, Type type) {
   switch (type) {
     case Type::kString:
@@ -219,6 +223,10 @@ std::vector<LaneKey> lane_keys(const Json& plugin) {
   if (type == nullptr) return {};
   if (*type == "vmlane-veth" || *type == "vmlane-tap") return with(kBridgeLaneKeys);
   if (*type == "vmlane-macvtap") return with(kMacvtapKeys);
+  if (*type == "vmlane-vhostuser") {
+    with(kBridgeLaneKeys);
+    return with(kVhostuserKeys);
+  }
   return {};
 }
 

@@ -231,9 +231,10 @@ void add_site_options(CLI::App& command, Arguments& arguments) {
   command.add_option("--bin-dir", arguments.bin_dir,
                      "where the lane plugins are (default: beside this program)");
   command.add_option("--cni-path", arguments.cni_dirs, "where host-local is; may be given more than once");
-  command.add_option("--networks", arguments.networks,
-                     "file with NetworkAttachmentDefinitions \"containers\", \"tap\" and \"macvtap\", "
-                     "instead of the built-in ones");
+  command.add_option(
+      "--networks", arguments.networks,
+      "file with NetworkAttachmentDefinitions \"containers\", \"tap\", \"macvtap\" and \"vhost-user\", "
+      "instead of the built-in ones");
   command.add_option("--dir", arguments.root, "directory to work in, removed at the end")
       ->capture_default_str();
 }
@@ -288,8 +289,12 @@ void add_far_ends(CLI::App& app, Context& context) {
   Arguments& arguments = context.arguments;
   CLI::App* responder = app.add_subcommand("respond", "answer measurements")->group("");
   responder->callback([&context] { context.command = [&context] { return finished(respond(), context); }; });
-  CLI::App* guest = app.add_subcommand("native-guest", "answer measurements on a tap")->group("");
-  guest->add_option("--tap", arguments.guest.tap)->required();
+  CLI::App* guest =
+      app.add_subcommand("native-guest", "answer measurements on a tap or on vhost-user rings")->group("");
+  auto* end = guest->add_option_group("end");
+  end->add_option("--tap", arguments.guest.tap);
+  end->add_option("--socket", arguments.guest.socket);
+  end->require_option(1);
   guest->add_option("--mac", arguments.mac)->required();
   guest->add_option("--address", arguments.address)->required();
   guest->add_option("--delay", arguments.guest.delay_ns);

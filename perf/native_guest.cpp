@@ -14,10 +14,12 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "core/files.h"
+#include "lab/vhost_frontend.h"
 #include "perf/timing.h"
 
 namespace vmlane::perf {
@@ -133,11 +135,40 @@ bool NativeGuest::answer_ipv4(std::span<std::uint8_t> packet) {
   return true;
 }
 
-Result<> run_native_guest(const NativeGuestOptions& options) {
-  VMLANE_ASSIGN(const Fd tap, open_tap(options.tap));
+namespace {
+
+Result<> say_ready() {
   constexpr std::string_view kReady = "ready\n";
-  if (::write(STDOUT_FILENO, kReady.data(), kReady.size()) < 0)
-    return fail(io_error("cannot write to standard output", errno));
+  if (::write(STDOUT_FILENO, kReady.data(), kReady.size()) >= 0) return {};
+  return fail(io_error("cannot write to standard output", errno));
+}
+
+// With all that a Linux guest's driver takes.
+Result<> run_on_rings(const NativeGuestOptions& options) {
+  constexpr std::chrono::seconds kPatience{5};
+  constexpr std::chrono::milliseconds kLookAgain{500};  // whether the switch is still there
+  VMLANE_ASSIGN(const auto nic, lab::VhostFrontend::listen({.socket = options.socket}));
+  VMLANE_TRY(nic->accept(kPatience));
+  VMLANE_TRY(say_ready());
+  NativeGuest guest(options.mac, options.address);
+  for (;;) {
+    auto frame = nic->receive_within(kLookAgain);
+    if (!frame && !nic->connected()) {
+      [[maybe_unused]] const auto again = nic->accept(kPatience);
+      continue;
+    }
+    if (!frame || !guest.answer(frame->bytes)) continue;
+    if (options.delay_ns != 0) spin(options.delay_ns);
+    nic->send(frame->bytes);
+  }
+}
+
+}  // namespace
+
+Result<> run_native_guest(const NativeGuestOptions& options) {
+  if (!options.socket.empty()) return run_on_rings(options);
+  VMLANE_ASSIGN(const Fd tap, open_tap(options.tap));
+  VMLANE_TRY(say_ready());
   NativeGuest guest(options.mac, options.address);
   std::array<std::uint8_t, 1 << 16> buffer{};
   // struct virtio_net_hdr before each frame; the header that declares it is no C++.

@@ -11,8 +11,8 @@
 #include "core/error.h"
 #include "perf/wire.h"
 
-// A guest without a processor: a process that holds the descriptor which QEMU would hold and answers at the
-// first possible moment. What it adds is one read and one write, so a measurement against it shows the
+// A guest without a processor: a process that holds what QEMU would hold, a descriptor or rings, and answers
+// at the first possible moment. What it adds is one read and one write, so a measurement against it shows the
 // dataplane, also where the machine cannot run real guests fast.
 namespace vmlane::perf {
 
@@ -36,14 +36,16 @@ class NativeGuest {
 };
 
 struct NativeGuestOptions {
-  std::string tap;  // in the calling process' namespace, or the path of a macvtap's device node
+  std::string tap;     // in the calling process' namespace, or the path of a macvtap's device node
+  std::string socket;  // or that of a vhost-user NIC, on which it listens
   MacAddress mac;
   IpAddress address;
   // How long it spins before each answer: a known slowdown, with which the harness is tested.
   std::uint64_t delay_ns = 0;
 };
 
-// Serves on the tap until the process is ended. Writes "ready\n" to standard output once it holds the tap.
+// Serves on the tap, or on rings of its own, until the process is ended. Writes "ready\n" to standard output
+// once it holds the tap, or the switch its rings.
 Result<> run_native_guest(const NativeGuestOptions& options);
 
 }  // namespace vmlane::perf

@@ -15,6 +15,7 @@
 #include "core/files.h"
 #include "core/hash.h"
 #include "lab/namespaces.h"
+#include "lab/switch_process.h"
 #include "perf/networks.h"
 #include "perf/timing.h"
 
@@ -166,7 +167,8 @@ Result<> Site::set_up(bool& left_over) {
   const fs::path node_json = file("node.json");
   VMLANE_TRY(
       write_file_atomically(node_json, node_config_json(options_.root).dump(2) + "\n", {.mode = 0644}));
-  VMLANE_TRY(make_directory(file("netns"), {.mode = 0755}));
+  // A VM's user passes through both to what is its own.
+  for (const char* directory : {"netns", "run"}) VMLANE_TRY(make_directory(file(directory), {.mode = 0755}));
   Invocation invocation;
   invocation.env["VMLANE_CONFIG"] = node_json.string();
   VMLANE_ASSIGN(config_, load_node_config(invocation));
@@ -251,6 +253,15 @@ Result<std::optional<double>> Site::remove_pod(const std::string& pod) {
   }
   VMLANE_TRY(lab::remove_namespace(path));
   return took;
+}
+
+Result<> Site::need_switch() {
+  if (switch_ && lab::is_alive(*switch_)) return {};
+  const lab::SwitchPlace place{.program = options_.bin_dir / "vmlane-switch",
+                               .network_namespace = namespace_path(kNode),
+                               .output = file("switch.log")};
+  VMLANE_ASSIGN(switch_, lab::start_switch(place, config_, [](const auto&) { return Result<>(); }));
+  return {};
 }
 
 Result<NamedProcess> Site::start(const std::string& pod, const std::string& name,

@@ -79,6 +79,9 @@ class Site {
   // that DEL took, none when nothing was attached.
   Result<std::optional<double>> remove_pod(const std::string& pod);
 
+  // The node's vhost-user switch; started once, and ended with the site.
+  Result<> need_switch();
+
   // Starts this program with other arguments in a pod, pinned to the guests' CPU, and waits until it says
   // that it is ready.
   Result<NamedProcess> start(const std::string& pod, const std::string& name,
@@ -100,6 +103,7 @@ class Site {
   NodeConfig config_;
   multus::ObjectStore networks_;
   std::map<std::string, Attachment> attached_;  // by pod
+  std::optional<lab::ProcessRef> switch_;
   Fd lock_;
   bool closed_ = false;
 };

@@ -3,7 +3,7 @@
 # The checks of sources, built plugins and docs that scripts/test runs beside the tests. Each prints what is wrong and
 # returns non-zero. Sourced with the repository's root as working directory.
 
-PLUGINS=(vmlane-veth vmlane-tap vmlane-macvtap vmlane-multus)  # static programs that run chrooted into foreign distributions
+PLUGINS=(vmlane-veth vmlane-tap vmlane-macvtap vmlane-vhostuser vmlane-multus)  # static programs that run chrooted into foreign distributions
 PLUGIN_MAX_BYTES=$((8 << 20))
 TIDY_BASE=${VMLANE_TIDY_BASE:-}  # commit to compare with; default: where the branch left origin/main, else the last commit
 

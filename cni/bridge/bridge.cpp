@@ -188,6 +188,29 @@ Result<> release_gateways(const Reclaim& reclaim, netlink::Netlink& host,
   return {};
 }
 
+bool has_default_route(const std::vector<ResultRoute>& routes, bool v6) {
+  return std::ranges::any_of(routes, [v6](const ResultRoute& route) {
+    return route.destination.length == 0 && route.destination.address.v6 == v6;
+  });
+}
+
+// An ADD would bring the bridge up again; until then the pods that are on it have no network.
+Result<> refuse_cut_off_ports(netlink::Netlink& host, const netlink::Link& bridge) {
+  VMLANE_ASSIGN(const bool used, has_ports(host, bridge));
+  if (!used) return {};
+  return fail(Code::kLimitedConnectivity, "bridge " + bridge.name + " is down and has ports",
+              "bring it up: ip link set " + bridge.name + " up");
+}
+
+Result<> uplink_status(const Node& node, netlink::Netlink& host, const std::optional<netlink::Link>& bridge,
+                       const BridgeConfig& config) {
+  if (config.uplink.empty()) return {};
+  const bool own = !bridge || is_own_bridge(node.config, *bridge);
+  const auto uplink = judge_uplink(host, config.uplink, config.mtu, bridge, own);
+  if (uplink) return {};
+  return fail(Code::kNotAvailable, uplink.error().message, uplink.error().details);
+}
+
 // Whether the attachment can have left more on the bridge than its port. Without a record anything is
 // possible.
 bool left_more(const Reclaim& reclaim, const netlink::Link& bridge) {
@@ -299,6 +322,25 @@ Result<> release_bridge(const Reclaim& reclaim, netlink::Netlink& host, const st
   VMLANE_ASSIGN(const bool used, has_ports(host, *bridge));
   if (!own || used) return others ? release_vlans(reclaim, host, *bridge, own, *others) : Result<>();
   return reclaim.step("remove the bridge", [&] { return host.delete_link(bridge->index); });
+}
+
+Result<> bridge_status(const Node& node, netlink::Netlink& host, const BridgeConfig& config) {
+  VMLANE_ASSIGN(const auto bridge, host.find_link(config.bridge));
+  if (bridge && bridge->kind != "bridge") {
+    return fail(Code::kNotAvailable, "link " + config.bridge + " exists and is not a bridge",
+                "key \"bridge\" must name a bridge or a free name");
+  }
+  if (bridge && !bridge->up) VMLANE_TRY(refuse_cut_off_ports(host, *bridge));
+  return uplink_status(node, host, bridge, config);
+}
+
+void add_default_routes(CniResult& result) {
+  for (const ResultIp& ip : result.ips) {
+    if (!ip.gateway || has_default_route(result.routes, ip.address.address.v6)) continue;
+    IpPrefix everything;
+    everything.address.v6 = ip.address.address.v6;
+    result.routes.push_back({.destination = everything, .gateway = ip.gateway});
+  }
 }
 
 }  // namespace vmlane::cni

@@ -65,4 +65,11 @@ Result<> ensure_gateways(Attachment& attachment, netlink::Netlink& host, const G
 // `reclaim`.
 Result<> release_bridge(const Reclaim& reclaim, netlink::Netlink& host, const std::string& name);
 
+// For STATUS: Code::kNotAvailable when an ADD could not have the bridge or its uplink,
+// Code::kLimitedConnectivity when the bridge is down under the ports that it has.
+Result<> bridge_status(const Node& node, netlink::Netlink& host, const BridgeConfig& config);
+
+// Adds the default routes of `isDefaultGateway`: through each gateway, where the result has none.
+void add_default_routes(CniResult& result);
+
 }  // namespace vmlane::cni

@@ -42,21 +42,6 @@ Result<std::string> bridge_of(netlink::Netlink& host, const Reclaim& reclaim,
   return bridge ? bridge->name : std::string();
 }
 
-bool has_default_route(const std::vector<ResultRoute>& routes, bool v6) {
-  return std::ranges::any_of(routes, [v6](const ResultRoute& route) {
-    return route.destination.length == 0 && route.destination.address.v6 == v6;
-  });
-}
-
-void add_default_routes(CniResult& result) {
-  for (const ResultIp& ip : result.ips) {
-    if (!ip.gateway || has_default_route(result.routes, ip.address.address.v6)) continue;
-    IpPrefix everything;
-    everything.address.v6 = ip.address.address.v6;
-    result.routes.push_back({.destination = everything, .gateway = ip.gateway});
-  }
-}
-
 Error changed(const std::string& what, const std::string& expected, const std::string& found) {
   return Error{Code::kChanged, what + " is " + found + ", ADD set " + expected, {}, nullptr};
 }
@@ -113,14 +98,6 @@ Result<> check_pod_link(netlink::Netlink& pod, const AttachmentRecord& record) {
   if (record.mtu && link->mtu != *record.mtu)
     return fail(changed("MTU of " + name, std::to_string(*record.mtu), std::to_string(link->mtu)));
   return {};
-}
-
-// An ADD would bring the bridge up again; until then the pods that are on it have no network.
-Result<> refuse_cut_off_ports(netlink::Netlink& host, const netlink::Link& bridge) {
-  VMLANE_ASSIGN(const bool used, has_ports(host, bridge));
-  if (!used) return {};
-  return fail(Code::kLimitedConnectivity, "bridge " + bridge.name + " is down and has ports",
-              "bring it up: ip link set " + bridge.name + " up");
 }
 
 }  // namespace
@@ -369,27 +346,12 @@ Result<> BridgeLane::check(const Inspection& inspection) {
   return check_pod_link(*pod, inspection.record);
 }
 
-Result<> BridgeLane::uplink_status(const Node& node, netlink::Netlink& host,
-                                   const std::optional<netlink::Link>& bridge) const {
-  if (config_.uplink.empty()) return {};
-  const bool own = !bridge || is_own_bridge(node.config, *bridge);
-  const auto uplink = judge_uplink(host, config_.uplink, config_.mtu, bridge, own);
-  if (uplink) return {};
-  return fail(Code::kNotAvailable, uplink.error().message, uplink.error().details);
-}
-
 Result<> BridgeLane::status(const Request& request, const Node& node) {
   VMLANE_ASSIGN(const auto host_namespace, node.kernel.host_namespace());
   VMLANE_ASSIGN(const auto host, node.kernel.netlink(host_namespace));
-  VMLANE_ASSIGN(const auto bridge, host->find_link(config_.bridge));
-  if (bridge && bridge->kind != "bridge") {
-    return fail(Code::kNotAvailable, "link " + config_.bridge + " exists and is not a bridge",
-                "key \"bridge\" must name a bridge or a free name");
-  }
-  if (bridge && !bridge->up) VMLANE_TRY(refuse_cut_off_ports(*host, *bridge));
-  VMLANE_TRY(bridge_netfilter_status(node, host_namespace, config_.bridge, config_.bridge_netfilter,
-                                     request.config));
-  return uplink_status(node, *host, bridge);
+  VMLANE_TRY(bridge_status(node, *host, config_));
+  return bridge_netfilter_status(node, host_namespace, config_.bridge, config_.bridge_netfilter,
+                                 request.config);
 }
 
 }  // namespace vmlane::cni

@@ -53,8 +53,6 @@ class BridgeLane : public Lane {
                      const CniResult& result) const;
   Result<std::string> make_pair(Attachment& attachment, netlink::Netlink& host, std::uint32_t mtu,
                                 const MacAddress& mac);
-  Result<> uplink_status(const Node& node, netlink::Netlink& host,
-                         const std::optional<netlink::Link>& bridge) const;
   Result<std::uint32_t> effective_mtu(const Ground& ground) const;
 
   BridgeConfig config_;

@@ -5,6 +5,7 @@
 #include "perf/lanes/macvtap.h"
 #include "perf/lanes/tap.h"
 #include "perf/lanes/user_network.h"
+#include "perf/lanes/vhost_user.h"
 
 namespace vmlane::perf {
 namespace {
@@ -41,7 +42,7 @@ std::vector<std::unique_ptr<Lane>> all_lanes() {
   lanes.push_back(std::make_unique<InpodBridgeLane>());
   lanes.push_back(std::make_unique<TapLane>());
   lanes.push_back(std::make_unique<MacvtapLane>());
-  lanes.push_back(std::make_unique<AbsentLane>("vhost-user", kNativeGuest, "vmlane-vhostuser"));
+  lanes.push_back(std::make_unique<VhostUserLane>());
   lanes.push_back(std::make_unique<AbsentLane>("ovs-dpdk", kNativeGuest, "vmlane-ovs"));
   lanes.push_back(std::make_unique<AbsentLane>("sriov", kNativeGuest, "vmlane-sriov"));
   return lanes;

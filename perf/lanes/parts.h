@@ -13,6 +13,7 @@ namespace vmlane::perf {
 inline constexpr const char* kContainerNetwork = "containers";
 inline constexpr const char* kTapNetwork = "tap";
 inline constexpr const char* kMacvtapNetwork = "macvtap";
+inline constexpr const char* kVhostUserNetwork = "vhost-user";
 
 // Code::kNotAvailable when the plugin, or host-local that it needs, is in no directory of the site.
 Result<> have_plugin(const SiteOptions& site, const std::string& type);

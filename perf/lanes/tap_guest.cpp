@@ -4,14 +4,11 @@
 #include "perf/lanes/qemu_guest.h"
 
 namespace vmlane::perf {
-namespace {
 
 std::uint64_t planted_delay(const LaneOptions& options, const std::string& lane) {
   const auto found = options.guest_delay_ns.find(lane);
   return found == options.guest_delay_ns.end() ? 0 : found->second;
 }
-
-}  // namespace
 
 Result<> start_tap_guest(Site& site, const std::string& pod, const std::string& tap, std::string_view guest,
                          const std::string& lane, const LaneOptions& options, Path& path) {

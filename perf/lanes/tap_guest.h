@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 
@@ -13,5 +14,8 @@ namespace vmlane::perf {
 // process. A delay planted in `lane` is the native guest's.
 Result<> start_tap_guest(Site& site, const std::string& pod, const std::string& tap, std::string_view guest,
                          const std::string& lane, const LaneOptions& options, Path& path);
+
+// The delay planted in a lane's native guest, in nanoseconds.
+std::uint64_t planted_delay(const LaneOptions& options, const std::string& lane);
 
 }  // namespace vmlane::perf

@@ -19,10 +19,10 @@ void read_guard(const Json& config, const cni::CniResult& result) {
   const auto guard = cni::source_guard(*parsed, test::kAskingGuest, result.ips);
   if (!guard) return;
   require(guard->macs.size() <= ebpf::SourceGuard::kMaxMacs, "no more MACs than the program has room for");
-  const Json written = cni::source_guard_to_json(*guard);
-  const auto again = cni::source_guard_from_json(written);
+  const Json written = ebpf::source_guard_to_json(*guard);
+  const auto again = ebpf::source_guard_from_json(written);
   require(again.has_value(), "rules in a record can be read", to_text(written));
-  require(cni::source_guard_to_json(*again) == written, "and say the same", to_text(written));
+  require(ebpf::source_guard_to_json(*again) == written, "and say the same", to_text(written));
 }
 
 void ask_everything(vmlane_answers& answers, std::uint32_t mtu) {

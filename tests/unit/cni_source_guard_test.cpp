@@ -93,9 +93,9 @@ TEST(SourceGuardKeys, RulesOutliveTheRecord) {
   rules->gateway_link_local = kMac.link_local();
   rules->learning = ebpf::Learning::kFirst;
   rules->network = 7;
-  const auto again = source_guard_from_json(source_guard_to_json(*rules));
+  const auto again = ebpf::source_guard_from_json(ebpf::source_guard_to_json(*rules));
   ASSERT_TRUE(again.has_value()) << again.error().text();
-  EXPECT_EQ(source_guard_to_json(*again), source_guard_to_json(*rules));
+  EXPECT_EQ(ebpf::source_guard_to_json(*again), ebpf::source_guard_to_json(*rules));
   EXPECT_EQ(again->macs, rules->macs);
   EXPECT_EQ(again->learning, rules->learning);
   EXPECT_EQ(again->network, rules->network);

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/app.h"
+
+#include <signal.h>
+#include <sys/signalfd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <ostream>
+
+#include "core/files.h"
+#include "core/log.h"
+#include "core/node_config.h"
+#include "dataplane/switch.h"
+
+namespace vmlane::dataplane {
+namespace {
+
+constexpr int kFailed = 1;
+constexpr int kUsage = 2;
+
+void add_options(CLI::App& app, SwitchOptions& options) {
+  static const std::map<std::string, Pages> pages = {
+      {"auto", Pages::kAuto}, {"huge", Pages::kHuge}, {"normal", Pages::kNormal}};
+  static const std::map<std::string, WorkerMode> modes = {{"adaptive", WorkerMode::kAdaptive},
+                                                          {"poll", WorkerMode::kPoll},
+                                                          {"interrupt", WorkerMode::kInterrupt}};
+  app.add_option("--pages", options.memory.pages,
+                 "memory of the switch's buffers: auto (huge pages if enough are free), huge, normal")
+      ->transform(CLI::CheckedTransformer(pages).description(""))
+      ->type_name("PAGES");
+  app.add_option("--buffers", options.memory.buffers, "buffers of 2 KiB")
+      ->check(CLI::Range(1024, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--mode", options.worker.mode,
+                 "adaptive (looks for frames while that pays, else blocks), poll (never blocks), interrupt")
+      ->transform(CLI::CheckedTransformer(modes).description(""))
+      ->type_name("MODE");
+  app.add_option("--cpu-budget", options.worker.cpu_budget,
+                 "percent of a CPU that mode adaptive may spend looking in vain; 100 is no cap")
+      ->check(CLI::Range(1, 100))
+      ->capture_default_str();
+  app.add_option("--cpu", options.worker.cpu, "CPU that the worker stays on; without it the kernel chooses");
+}
+
+// SIGTERM and SIGINT as a descriptor, for all threads that are made from now on.
+Result<Fd> stop_signals() {
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGINT);
+  if (::pthread_sigmask(SIG_BLOCK, &signals, nullptr) != 0)
+    return fail(kernel_error("cannot block signals", errno));
+  Fd fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  if (!fd) return fail(kernel_error("cannot take signals as a descriptor", errno));
+  return fd;
+}
+
+Result<> serve(const SwitchOptions& options, const Invocation& invocation) {
+  VMLANE_ASSIGN(const NodeConfig config, load_node_config(invocation));
+  const Log log(config, "vmlane-switch");
+  VMLANE_ASSIGN(const Fd stop, stop_signals());
+  VMLANE_ASSIGN(const auto made, Switch::create(config, options, log));
+  *invocation.out << "ready" << std::endl;
+  return made->run(stop.get());
+}
+
+}  // namespace
+
+int run_switch(std::vector<std::string> arguments, const Invocation& invocation) {
+  CLI::App app("The switch of the vhost-user lane: VMs and their network's bridge, joined in user space.",
+               "vmlane-switch");
+  app.failure_message(CLI::FailureMessage::simple);
+  SwitchOptions options;
+  add_options(app, options);
+  std::ranges::reverse(arguments);  // as the library wants them
+  try {
+    app.parse(arguments);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error, *invocation.out, *invocation.err) == 0 ? 0 : kUsage;
+  }
+  const auto served = serve(options, invocation);
+  if (served) return 0;
+  *invocation.err << "vmlane-switch: " << served.error().text() << std::endl;
+  return kFailed;
+}
+
+}  // namespace vmlane::dataplane

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/forwarder.h"
+
+#include <arpa/inet.h>
+#include <netinet/icmp6.h>
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <utility>
+
+#include "answers/native.h"
+#include "dataplane/offload.h"
+#include "dataplane/source_guard.h"
+
+namespace vmlane::dataplane {
+namespace {
+
+constexpr std::size_t kQueued = 2 * kBurst;
+
+MacAddress mac_at(const rte_mbuf& frame, std::uint32_t offset) {
+  MacAddress mac;
+  std::memcpy(mac.bytes.data(), rte_pktmbuf_mtod_offset(&frame, const void*, offset), mac.bytes.size());
+  return mac;
+}
+
+bool is_group(const MacAddress& mac) {
+  return (mac.bytes[0] & 1) != 0;
+}
+
+// Addresses that no bridge forwards (IEEE 802.1Q, table 8-1).
+bool is_link_local_group(const MacAddress& mac) {
+  constexpr std::array<std::uint8_t, 5> kReserved = {0x01, 0x80, 0xc2, 0x00, 0x00};
+  constexpr std::uint8_t kFirstForwarded = 0x10;
+  return std::equal(kReserved.begin(), kReserved.end(), mac.bytes.begin()) && mac.bytes[5] < kFirstForwarded;
+}
+
+std::uint16_t load16(std::span<const std::uint8_t> bytes, std::size_t at) {
+  std::uint16_t value = 0;
+  if (at + sizeof value <= bytes.size()) std::memcpy(&value, bytes.data() + at, sizeof value);
+  return ntohs(value);
+}
+
+// Whether the answering rules could have something to say: ARP, DHCP, DHCPv6 and neighbour discovery. All
+// else is spared the copy.
+bool may_be_question(std::span<const std::uint8_t> bytes, const FrameHeaders& headers) {
+  constexpr std::uint16_t kArp = 0x0806;
+  constexpr std::uint16_t kDhcpServer = 67;
+  constexpr std::uint16_t kDhcpv6Server = 547;
+  constexpr std::size_t kType = 12;
+  if (headers.tagged) return false;
+  if (headers.family == 0) return load16(bytes, kType) == kArp;
+  const std::size_t transport = std::size_t{headers.l2} + headers.l3;
+  if (headers.protocol == IPPROTO_UDP && headers.l4 != 0) {
+    const std::uint16_t port = load16(bytes, transport + sizeof(std::uint16_t));
+    return port == kDhcpServer || port == kDhcpv6Server;
+  }
+  if (headers.protocol != IPPROTO_ICMPV6 || transport >= bytes.size()) return false;
+  return bytes[transport] == ND_ROUTER_SOLICIT || bytes[transport] == ND_NEIGHBOR_SOLICIT;
+}
+
+bool needs_segmentation(const rte_mbuf& frame, const Offloads& offloads) {
+  if ((frame.ol_flags & RTE_MBUF_F_TX_TCP_SEG) == 0) return false;
+  return !((frame.ol_flags & RTE_MBUF_F_TX_IPV4) != 0 ? offloads.tso4 : offloads.tso6);
+}
+
+}  // namespace
+
+void Forwarder::add(Port& port, PortRules rules) {
+  const auto free =
+      std::ranges::find_if(members_, [](const auto& member) { return member->port == nullptr; });
+  const auto id = static_cast<PortId>(free - members_.begin());
+  if (free == members_.end()) members_.push_back(std::make_unique<Member>());
+  Member& member = *members_[id];
+  Network& network = networks_[rules.network];
+  network.users++;
+  network.members.push_back(id);
+  port.id = id;
+  member = Member{.port = &port, .rules = std::move(rules), .network = &network};
+  member.out.reserve(kQueued);
+  const auto& guard = member.rules.guard;
+  const std::uint32_t flags = guard ? guard->flags : 0;
+  member.learns = (flags & VMLANE_GUARD_MACS) == 0;
+  member.takes_everything = (flags & VMLANE_GUARD_FULL) == 0 || (flags & VMLANE_GUARD_ANY_DESTINATION) != 0;
+  if (member.rules.mac) network.macs.fix(*member.rules.mac, id);
+  for (std::uint32_t i = 0; guard && i < guard->mac_count; i++) {
+    MacAddress mac;
+    std::memcpy(mac.bytes.data(), guard->macs[i], mac.bytes.size());
+    network.macs.fix(mac, id);
+  }
+}
+
+void Forwarder::remove(Port& port) {
+  if (port.id >= members_.size() || members_[port.id]->port != &port) return;
+  Member& member = *members_[port.id];
+  Network& network = *member.network;
+  network.macs.forget(port.id);
+  std::erase(network.members, port.id);
+  if (--network.users == 0) networks_.erase(member.rules.network);
+  member = Member{};
+}
+
+const PortRules* Forwarder::rules_of(const Port& port) const {
+  const bool known = port.id < members_.size() && members_[port.id]->port == &port;
+  return known ? &members_[port.id]->rules : nullptr;
+}
+
+std::vector<Forwarder::MacView> Forwarder::macs(std::uint64_t now) const {
+  std::vector<MacView> all;
+  for (const auto& [name, network] : networks_) {
+    for (const MacTable::Entry& entry : network.macs.entries(now))
+      all.push_back({name, members_[entry.port]->port->name(), entry});
+  }
+  return all;
+}
+
+void Forwarder::arm() {
+  for (const auto& member : members_) {
+    if (member->port != nullptr) member->port->arm();
+  }
+}
+
+void Forwarder::disarm() {
+  for (const auto& member : members_) {
+    if (member->port != nullptr) member->port->disarm();
+  }
+}
+
+unsigned Forwarder::round(std::uint64_t now) {
+  std::array<rte_mbuf*, kBurst> frames;
+  unsigned total = 0;
+  for (const auto& member : members_) {
+    if (member->port == nullptr) continue;
+    const unsigned count = member->port->receive(frames, now);
+    total += count;
+    for (unsigned i = 0; i < count; i++) take(*member, FramePtr(frames[i]), now);
+  }
+  for (Member* member : dirty_) flush(*member);
+  dirty_.clear();
+  return total;
+}
+
+void Forwarder::take(Member& from, FramePtr frame, std::uint64_t now) {
+  if (frame->data_len < sizeof(rte_ether_hdr)) return from.port->drop(DropReason::kMalformed);
+  if (!admit(from, *frame) || answered(from, frame) || !learn(from, *frame, now)) return;
+  forward(from, std::move(frame), now);
+}
+
+bool Forwarder::admit(Member& from, rte_mbuf& frame) {
+  if (from.rules.guard) {
+    const auto head = head_of(&frame);
+    const int reason =
+        vmlane_native_guard(head.data(), static_cast<std::uint32_t>(head.size()), &*from.rules.guard);
+    if (reason != VMLANE_GUARD_PASS) {
+      from.port->drop(static_cast<DropReason>(reason));
+      return false;
+    }
+  }
+  constexpr std::uint32_t kType = 12;
+  if (!from.rules.access_vlan) return true;
+  const std::uint16_t type = load16(head_of(&frame), kType);
+  constexpr std::uint16_t kTag = 0x8100;
+  constexpr std::uint16_t kOuterTag = 0x88a8;
+  if (type != kTag && type != kOuterTag) return true;
+  from.port->drop(static_cast<DropReason>(VMLANE_GUARD_VLAN));
+  return false;
+}
+
+bool Forwarder::answered(Member& from, FramePtr& frame) {
+  if (!from.rules.answers || (frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG) != 0 || frame->nb_segs != 1)
+    return false;
+  const auto head = head_of(frame.get());
+  if (!may_be_question(head, parse_headers(head))) return false;
+  std::array<std::uint8_t, answers::kAnswerCapacity> buffer;
+  if (head.size() > buffer.size()) return false;
+  complete_checksum(*frame);
+  std::ranges::copy(head, buffer.begin());
+  const answers::Answer answer = answers::answer(buffer, head.size(), *from.rules.answers);
+  if (answer.verdict == answers::Verdict::kNotOurs) return false;
+  if (answer.verdict == answers::Verdict::kDrop) {
+    from.port->drop(DropReason::kAnswered);
+    return true;
+  }
+  FramePtr reply(rte_pktmbuf_alloc(pool_));
+  if (!reply || !append(*reply, std::span(buffer).first(answer.length), *pool_)) {
+    from.port->drop(DropReason::kNoBuffer);
+    return true;
+  }
+  queue(from, std::move(reply));
+  return true;
+}
+
+// False when the frame cannot have come from there.
+bool Forwarder::learn(Member& from, const rte_mbuf& frame, std::uint64_t now) {
+  if (!from.learns) return true;
+  const MacAddress source = mac_at(frame, RTE_ETHER_ADDR_LEN);
+  if (is_group(source)) {
+    from.port->drop(DropReason::kMalformed);
+    return false;
+  }
+  if (from.network->macs.learn(source, from.port->id, now)) return true;
+  from.port->drop(DropReason::kLocalSource);
+  return false;
+}
+
+void Forwarder::forward(Member& from, FramePtr frame, std::uint64_t now) {
+  const MacAddress destination = mac_at(*frame, 0);
+  if (is_group(destination)) {
+    if (is_link_local_group(destination))
+      return from.port->drop(static_cast<DropReason>(VMLANE_GUARD_CONTROL));
+    return flood(from, std::move(frame), true, now);
+  }
+  const auto to = from.network->macs.find(destination, now);
+  if (!to) return flood(from, std::move(frame), false, now);
+  if (*to == from.port->id) return from.port->drop(DropReason::kReflected);
+  deliver(from, *members_[*to], std::move(frame));
+}
+
+void Forwarder::flood(Member& from, FramePtr frame, bool group, std::uint64_t now) {
+  // An uplink's floods are those of a whole network, and its bridge's business.
+  if (!from.rules.uplink && !from.floods.allows(now)) return from.port->drop(DropReason::kFloodLimit);
+  Member* last = nullptr;
+  for (const PortId id : from.network->members) {
+    Member& to = *members_[id];
+    if (&to == &from || !to.port->linked() || (!group && !to.takes_everything)) continue;
+    if (from.rules.isolated && to.rules.isolated) continue;
+    if (last != nullptr) {
+      FramePtr copy(rte_pktmbuf_copy(frame.get(), pool_, 0, UINT32_MAX));
+      if (!copy) return from.port->drop(DropReason::kNoBuffer);
+      deliver(from, *last, std::move(copy));
+    }
+    last = &to;
+  }
+  if (last == nullptr) return from.port->drop(DropReason::kNobody);
+  deliver(from, *last, std::move(frame));
+}
+
+void Forwarder::deliver(Member& from, Member& to, FramePtr frame) {
+  if (from.rules.isolated && to.rules.isolated) return from.port->drop(DropReason::kIsolated);
+  if (to.port->mtu != 0 && packet_size(*frame) > to.port->mtu) return to.port->drop(DropReason::kTooBig);
+  adapt(to, std::move(frame));
+}
+
+void Forwarder::adapt(Member& to, FramePtr frame) {
+  const Offloads offloads = to.port->offloads();
+  const auto finish = [&](FramePtr piece) {
+    if (!offloads.checksum && (piece->ol_flags & RTE_MBUF_F_TX_L4_MASK) != 0) {
+      complete_checksum(*piece);
+      to.port->counters.checksummed++;
+    }
+    queue(to, std::move(piece));
+  };
+  if (!needs_segmentation(*frame, offloads)) return finish(std::move(frame));
+  to.port->counters.segmented++;
+  if (!segment(*frame, *pool_, finish)) to.port->drop(DropReason::kNoBuffer);
+}
+
+void Forwarder::queue(Member& to, FramePtr frame) {
+  if (to.out.empty()) dirty_.push_back(&to);
+  to.out.push_back(frame.release());
+  if (to.out.size() < kBurst) return;
+  flush(to);
+  std::erase(dirty_, &to);
+}
+
+void Forwarder::flush(Member& to) {
+  if (to.out.empty()) return;
+  to.port->send(to.out);
+  to.out.clear();
+}
+
+}  // namespace vmlane::dataplane

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/port_spec.h"
+
+#include "answers/record.h"
+#include "core/json.h"
+#include "ebpf/source_guard.h"
+
+namespace vmlane::dataplane {
+namespace {
+
+Result<> read_guard(const Json& handles, PortSpec& spec) {
+  const auto found = handles.find("source_guard");
+  if (found == handles.end()) return {};
+  VMLANE_ASSIGN(const ebpf::SourceGuard guard, ebpf::source_guard_from_json(*found));
+  spec.guard.emplace();
+  ebpf::write_source_guard(guard, *spec.guard);
+  return {};
+}
+
+Result<> read_answers(const Json& handles, PortSpec& spec) {
+  const auto found = handles.find("answers");
+  if (found == handles.end()) return {};
+  VMLANE_ASSIGN(spec.answers, answers::answers_from_json(*found));
+  return {};
+}
+
+Result<PortSpec> read(const AttachmentRecord& record) {
+  ObjectReader reader(record.handles, "handles.", Code::kDecode);
+  PortSpec spec{.id = record.key.id(), .mtu = record.mtu.value_or(0), .handles = record.handles};
+  spec.workload = record.pod.workload();
+  VMLANE_ASSIGN(spec.mac, MacAddress::parse(record.mac.value_or("")));
+  VMLANE_ASSIGN(spec.network, reader.text("switch_network"));
+  VMLANE_ASSIGN(spec.uplink, reader.text("uplink_tap"));
+  VMLANE_ASSIGN(const std::string socket, reader.text("socket"));
+  spec.socket = socket;
+  VMLANE_ASSIGN(const auto isolated, reader.boolean("isolated"));
+  spec.isolated = isolated.value_or(false);
+  spec.access_vlan = record.handles.contains("port_vlans");
+  if (spec.network.empty() || !spec.socket.is_absolute())
+    return fail(Code::kDecode, "the record names no network or no socket");
+  VMLANE_TRY(read_guard(record.handles, spec));
+  VMLANE_TRY(read_answers(record.handles, spec));
+  return spec;
+}
+
+}  // namespace
+
+Result<std::optional<PortSpec>> port_spec(const AttachmentRecord& record, const std::string& boot_id) {
+  if (record.plugin != "vmlane-vhostuser" || record.state != RecordState::kDone || record.boot_id != boot_id)
+    return std::nullopt;
+  auto spec = read(record);
+  if (!spec) return fail(spec.error().wrap("record of attachment " + record.key.id()));
+  return std::move(*spec);
+}
+
+}  // namespace vmlane::dataplane

@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/switch.h"
+
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <utility>
+
+#include "core/boot_id.h"
+#include "core/record.h"
+
+namespace vmlane::dataplane {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A socket is there a moment before its owner listens, and stays when he is gone.
+constexpr milliseconds kFirstPause{1};
+constexpr milliseconds kLongestPause{1000};
+constexpr milliseconds kCheckEvery{1000};
+
+void watch_descriptor(int epoll, int descriptor) {
+  epoll_event event{.events = EPOLLIN, .data = {.fd = descriptor}};
+  ::epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
+}
+
+void empty_event(int descriptor) {
+  std::uint64_t count = 0;
+  [[maybe_unused]] const auto got = ::read(descriptor, &count, sizeof count);
+}
+
+PortRules rules_of(const PortSpec& spec) {
+  return {.network = spec.network,
+          .mac = spec.mac,
+          .isolated = spec.isolated,
+          .access_vlan = spec.access_vlan,
+          .guard = spec.guard,
+          .answers = spec.answers};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Switch>> Switch::create(const NodeConfig& config, const SwitchOptions& options,
+                                               const Log& log) {
+  // Guests' memory is mapped here and must not end in a core file.
+  ::prctl(PR_SET_DUMPABLE, 0);
+  VMLANE_ASSIGN(rte_mempool * pool, start_memory(options.memory));
+  VMLANE_ASSIGN(auto watch, DirectoryWatch::create());
+  VMLANE_ASSIGN(const std::string boot_id, read_boot_id(config.boot_id_file));
+  std::unique_ptr<Switch> made(new Switch(config, log, pool, boot_id, std::move(watch)));
+  VMLANE_TRY(made->start(options));
+  return made;
+}
+
+Switch::Switch(const NodeConfig& config, const Log& log, rte_mempool* pool, std::string boot_id,
+               DirectoryWatch watch)
+    : config_(config),
+      log_(log),
+      pool_(pool),
+      boot_id_(std::move(boot_id)),
+      epoll_(::epoll_create1(EPOLL_CLOEXEC)),
+      changed_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      watch_(std::move(watch)) {}
+
+Result<> Switch::start(const SwitchOptions& options) {
+  if (!epoll_ || !changed_) return fail(kernel_error("cannot make the switch's descriptors", errno));
+  watch_descriptor(epoll_.get(), changed_.get());
+  watch_descriptor(epoll_.get(), watch_.descriptor());
+  VMLANE_TRY(make_directory(config_.run_dir));
+  VMLANE_ASSIGN(server_, RpcServer::listen(config_.switch_socket(), config_.vmlane_gid, epoll_.get()));
+  serve_methods();
+  VMLANE_ASSIGN(worker_, Worker::create(options.worker, pool_));
+  return worker_->start();
+}
+
+Switch::~Switch() {
+  while (!ports_.empty()) detach(ports_.begin()->first);
+  for (auto& [network, uplink] : uplinks_) close_uplink(uplink);
+}
+
+void Switch::serve_methods() {
+  server_->serve("ports", [this](const Json&) -> Result<Json> { return ports_json(); });
+  server_->serve("macs", [this](const Json&) -> Result<Json> { return macs_json(); });
+  server_->serve("stats", [this](const Json&) -> Result<Json> { return stats_json(); });
+  server_->serve("drops", [this](const Json&) -> Result<Json> { return drops_json(); });
+  server_->serve("resync", [this](const Json&) -> Result<Json> {
+    resync();
+    return Json::object();
+  });
+}
+
+Result<> Switch::run(int stop) {
+  watch_descriptor(epoll_.get(), stop);
+  resync();
+  log_.info("the switch forwards", {{"ports", std::to_string(ports_.size())}});
+  constexpr int kEvents = 16;
+  std::array<epoll_event, kEvents> events;
+  for (;;) {
+    const int count = ::epoll_wait(epoll_.get(), events.data(), kEvents, next_try());
+    if (count < 0 && errno != EINTR) return fail(kernel_error("cannot wait for events", errno));
+    for (int i = 0; i < count; i++) {
+      const int descriptor = events[static_cast<std::size_t>(i)].data.fd;
+      if (descriptor == stop) return {};
+      if (descriptor == changed_.get()) {
+        empty_event(descriptor);
+        look_again();
+      } else if (descriptor == watch_.descriptor()) {
+        const auto changed = watch_.changed();
+        if (changed.contains(config_.attachments_dir())) resync();
+        connect_in(changed);
+      } else {
+        server_->ready(descriptor);
+      }
+    }
+    connect_due();
+  }
+}
+
+void Switch::resync() {
+  watch_.watch(config_.attachments_dir());
+  const auto listing = RecordStore(config_).list();
+  std::set<std::string> problems;
+  std::set<std::string> wanted;
+  if (!listing) problems.insert(listing.error().text());
+  for (const Error& problem : listing ? listing->problems : std::vector<Error>())
+    problems.insert(problem.text());
+  for (const AttachmentRecord& record : listing ? listing->records : std::vector<AttachmentRecord>()) {
+    auto spec = port_spec(record, boot_id_);
+    if (!spec) problems.insert(spec.error().text());
+    if (!spec || !*spec) continue;
+    wanted.insert((*spec)->id);
+    attach(std::move(**spec));
+  }
+  for (const std::string& problem : problems) {
+    if (!problems_.contains(problem)) log_.error("a record is of no use", {{"error", problem}});
+  }
+  problems_ = std::move(problems);
+  std::vector<std::string> gone;
+  // What cannot be read takes nothing away from guests that are connected.
+  for (const auto& [id, attached] : ports_) {
+    if (listing && listing->problems.empty() && !wanted.contains(id)) gone.push_back(id);
+  }
+  for (const std::string& id : gone) detach(id);
+  resync_uplinks();
+}
+
+void Switch::attach(PortSpec spec) {
+  const auto known = ports_.find(spec.id);
+  if (known != ports_.end() && known->second.spec.same_as(spec)) return;
+  if (known != ports_.end()) detach(spec.id);
+  const VhostPort::Surroundings surroundings{
+      .worker = worker_->mailbox(), .epoll = worker_->epoll(), .pool = pool_, .changed = [this] {
+        tell_changed();
+      }};
+  Attached& attached = ports_[spec.id];
+  attached.port = std::make_unique<VhostPort>(spec.id, spec.socket, surroundings);
+  attached.port->mtu = spec.mtu;
+  attached.spec = std::move(spec);
+  worker_->mailbox().run([&] { worker_->forwarder().add(*attached.port, rules_of(attached.spec)); });
+  log_.info("port added", {{"attachment", attached.spec.id}, {"network", attached.spec.network}});
+  watch_.watch(attached.spec.socket.parent_path());
+  connect(attached);
+}
+
+void Switch::detach(const std::string& id) {
+  Attached& attached = ports_.at(id);
+  worker_->mailbox().run([&] { worker_->forwarder().remove(*attached.port); });
+  watch_.unwatch(attached.spec.socket.parent_path());
+  log_.info("port removed", {{"attachment", id}, {"network", attached.spec.network}});
+  ports_.erase(id);
+}
+
+// An uplink for each network of which a record names one. A second one to the same network would close a
+// loop.
+void Switch::resync_uplinks() {
+  std::map<std::string, std::string> wanted;
+  for (auto& [id, attached] : ports_) {
+    attached.problem.clear();
+    if (attached.spec.uplink.empty()) continue;
+    const auto [first, added] = wanted.try_emplace(attached.spec.network, attached.spec.uplink);
+    if (first->second == attached.spec.uplink) continue;
+    attached.problem = "uplink " + attached.spec.uplink + " would be a second one of network " +
+                       attached.spec.network + " beside " + first->second + ": a loop";
+    log_.error(attached.problem, {{"attachment", id}});
+  }
+  for (auto uplink = uplinks_.begin(); uplink != uplinks_.end();) {
+    const auto still = wanted.find(uplink->first);
+    if (still != wanted.end() && still->second == uplink->second.tap) {
+      ++uplink;
+      continue;
+    }
+    close_uplink(uplink->second);
+    uplink = uplinks_.erase(uplink);
+  }
+  for (const auto& [network, tap] : wanted) {
+    Uplink& uplink = uplinks_[network];
+    uplink.tap = tap;
+    open_uplink(network, uplink);
+  }
+}
+
+void Switch::open_uplink(const std::string& network, Uplink& uplink) {
+  bool dead = false;
+  if (uplink.port) worker_->mailbox().run([&] { dead = !uplink.port->linked(); });
+  if (uplink.port && !dead) return;
+  close_uplink(uplink);
+  auto opened = UplinkPort::open(uplink.tap, pool_, worker_->epoll(), [this] { tell_changed(); });
+  if (!opened) {
+    const std::string problem = opened.error().text();
+    if (uplink.problem != problem) log_.error("an uplink cannot be used", {{"error", problem}});
+    uplink.problem = problem;
+    return;
+  }
+  uplink.problem.clear();
+  uplink.port = std::move(*opened);
+  worker_->mailbox().run(
+      [&] { worker_->forwarder().add(*uplink.port, {.network = network, .uplink = true}); });
+  log_.info("uplink opened", {{"network", network}, {"tap", uplink.tap}});
+}
+
+void Switch::close_uplink(Uplink& uplink) {
+  if (!uplink.port) return;
+  worker_->mailbox().run([&] { worker_->forwarder().remove(*uplink.port); });
+  uplink.port.reset();
+}
+
+void Switch::connect(Attached& attached) {
+  const std::string before = attached.port->error();
+  if (attached.port->connect()) {
+    attached.due.reset();
+    attached.pause = {};
+    return;
+  }
+  const std::string problem = attached.port->error();
+  if (!problem.empty() && problem != before)
+    log_.error("a port cannot be connected", {{"attachment", attached.spec.id}, {"error", problem}});
+  // Without a file there is nothing to try: its directory tells when it comes.
+  std::error_code error;
+  const bool there = std::filesystem::exists(attached.spec.socket, error) ||
+                     !watch_.watch(attached.spec.socket.parent_path());
+  attached.pause = std::clamp(2 * attached.pause, kFirstPause, kLongestPause);
+  attached.due = there ? std::optional(Clock::now() + attached.pause) : std::nullopt;
+}
+
+// From any thread.
+void Switch::tell_changed() const {
+  const std::uint64_t one = 1;
+  [[maybe_unused]] const auto written = ::write(changed_.get(), &one, sizeof one);
+}
+
+void Switch::look_again() {
+  for (auto& [network, uplink] : uplinks_) open_uplink(network, uplink);
+  for (auto& [id, attached] : ports_) {
+    attached.pause = {};
+    connect(attached);
+  }
+}
+
+void Switch::connect_in(const std::set<std::filesystem::path>& directories) {
+  for (auto& [id, attached] : ports_) {
+    if (!directories.contains(attached.spec.socket.parent_path())) continue;
+    attached.pause = {};
+    connect(attached);
+  }
+}
+
+void Switch::connect_due() {
+  const auto now = Clock::now();
+  for (auto& [id, attached] : ports_) {
+    if (attached.due && *attached.due <= now) connect(attached);
+  }
+  if (now < next_check_) return;
+  next_check_ = now + kCheckEvery;
+  if (!watch_.watches(config_.attachments_dir())) return resync();
+  for (auto& [network, uplink] : uplinks_) open_uplink(network, uplink);
+}
+
+int Switch::next_try() const {
+  std::optional<Clock::time_point> first;
+  const auto sooner = [&](Clock::time_point due) { first = first ? std::min(*first, due) : due; };
+  for (const auto& [id, attached] : ports_) {
+    if (attached.due) sooner(*attached.due);
+  }
+  const bool missing = std::ranges::any_of(uplinks_, [](const auto& uplink) { return !uplink.second.port; });
+  if (missing || !watch_.watches(config_.attachments_dir())) sooner(next_check_);
+  if (!first) return -1;
+  const auto left = std::chrono::ceil<milliseconds>(*first - Clock::now()).count();
+  return static_cast<int>(std::max<std::int64_t>(left, 0));
+}
+
+}  // namespace vmlane::dataplane

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the switch tells of itself on its socket.
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/switch.h"
+
+namespace vmlane::dataplane {
+namespace {
+
+std::string state_name(VhostPort::State state) {
+  switch (state) {
+    case VhostPort::State::kWaiting:
+      return "waiting";
+    case VhostPort::State::kRefused:
+      return "refused";
+    case VhostPort::State::kConnected:
+      return "connected";
+    case VhostPort::State::kRunning:
+      return "running";
+  }
+  return "";
+}
+
+Json counters_json(const PortCounters& counters) {
+  std::uint64_t dropped = 0;
+  for (const std::uint64_t count : counters.dropped) dropped += count;
+  return {{"rx", counters.received},
+          {"rx_bytes", counters.received_bytes},
+          {"tx", counters.sent},
+          {"tx_bytes", counters.sent_bytes},
+          {"segmented", counters.segmented},
+          {"checksummed", counters.checksummed},
+          {"dropped", dropped}};
+}
+
+constexpr double kSecond = 1e9;
+
+}  // namespace
+
+Json Switch::ports_json() {
+  Json rows = Json::array();
+  worker_->mailbox().run([&] {
+    for (const auto& [id, attached] : ports_) {
+      const VhostPort& port = *attached.port;
+      Json row = counters_json(port.counters);
+      row.update({{"port", id},
+                  {"kind", "vhost-user"},
+                  {"network", attached.spec.network},
+                  {"workload", attached.spec.workload},
+                  {"mac", attached.spec.mac.to_string()},
+                  {"mtu", attached.spec.mtu},
+                  {"socket", attached.spec.socket.string()},
+                  {"state", state_name(port.state())},
+                  {"pairs", port.pairs()},
+                  {"features", port.features()}});
+      const std::string problem = attached.problem.empty() ? port.error() : attached.problem;
+      if (!problem.empty()) row["problem"] = problem;
+      rows.push_back(std::move(row));
+    }
+    for (const auto& [network, uplink] : uplinks_) {
+      Json row = uplink.port ? counters_json(uplink.port->counters) : Json::object();
+      row.update({{"port", uplink.tap},
+                  {"kind", "uplink"},
+                  {"network", network},
+                  {"state", uplink.port && uplink.port->linked() ? "running" : "waiting"}});
+      if (!uplink.problem.empty()) row["problem"] = uplink.problem;
+      rows.push_back(std::move(row));
+    }
+  });
+  return rows;
+}
+
+Json Switch::macs_json() {
+  Json rows = Json::array();
+  const std::uint64_t now = clock_ns();
+  std::vector<Forwarder::MacView> macs;
+  worker_->mailbox().run([&] { macs = worker_->forwarder().macs(now); });
+  for (const Forwarder::MacView& view : macs) {
+    Json row{{"mac", view.entry.mac.to_string()},
+             {"network", view.network},
+             {"port", view.port},
+             {"kind", view.entry.fixed ? "fixed" : "learned"}};
+    if (!view.entry.fixed) row["age_seconds"] = static_cast<double>(now - view.entry.seen) / kSecond;
+    rows.push_back(std::move(row));
+  }
+  return rows;
+}
+
+Json Switch::stats_json() {
+  WorkerTimes times;
+  worker_->mailbox().run([&] { times = worker_->times(); });
+  const unsigned free = rte_mempool_avail_count(pool_);
+  return {{"worker",
+           {{"busy_seconds", static_cast<double>(times.busy) / kSecond},
+            {"spinning_seconds", static_cast<double>(times.spinning) / kSecond},
+            {"blocked_seconds", static_cast<double>(times.blocked) / kSecond},
+            {"wakes", times.wakes},
+            {"rounds", times.rounds},
+            {"spin_window_ns", times.window}}},
+          {"ports", ports_.size()},
+          {"uplinks", uplinks_.size()},
+          {"buffers", {{"size", pool_->size}, {"free", free}}}};
+}
+
+Json Switch::drops_json() {
+  Json rows = Json::array();
+  const auto add = [&](const std::string& name, const std::string& network, const PortCounters& counters) {
+    for (std::size_t i = 1; i < kDropReasons; i++) {
+      if (counters.dropped[i] == 0) continue;
+      rows.push_back(
+          {{"port", name}, {"network", network}, {"reason", kDropNames[i]}, {"frames", counters.dropped[i]}});
+    }
+  };
+  worker_->mailbox().run([&] {
+    for (const auto& [id, attached] : ports_) add(id, attached.spec.network, attached.port->counters);
+    for (const auto& [network, uplink] : uplinks_) {
+      if (uplink.port) add(uplink.tap, network, uplink.port->counters);
+    }
+  });
+  return rows;
+}
+
+}  // namespace vmlane::dataplane

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/vhost_port.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <climits>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <utility>
+
+#include "dataplane/frame.h"
+#include "dataplane/offload.h"
+
+namespace vmlane::dataplane {
+namespace {
+
+constexpr std::uint64_t feature(unsigned bit) {
+  return std::uint64_t{1} << bit;
+}
+
+// Feature bits of virtio 1.1, 5.1.3 and 6; the kernel's header of them is no C++.
+constexpr std::uint64_t kGuestChecksum = feature(1);
+constexpr std::uint64_t kGuestTso4 = feature(7);
+constexpr std::uint64_t kGuestTso6 = feature(8);
+constexpr std::uint64_t kGuestEcn = feature(9);
+constexpr std::uint64_t kGuestUfo = feature(10);
+constexpr std::uint64_t kHostEcn = feature(13);
+constexpr std::uint64_t kHostUfo = feature(14);
+constexpr std::uint64_t kAccessPlatform = feature(33);
+constexpr std::uint64_t kRingPacked = feature(34);
+
+// What guests are not offered. Packed rings do not survive the loss of the switch: nothing in the guest's
+// memory says how far it came. UDP segments and ECN within segments would have to be cut for receivers
+// without them; guests do that themselves then.
+constexpr std::uint64_t kRefusedFeatures =
+    kRingPacked | kGuestUfo | kHostUfo | kGuestEcn | kHostEcn | kAccessPlatform;
+
+// Ports by socket: lib/vhost's callbacks name that.
+struct Registry {
+  std::mutex mutex;
+  std::map<std::string, VhostPort*, std::less<>> ports;
+};
+
+Registry& registry() {
+  static Registry instance;
+  return instance;
+}
+
+VhostPort* port_of(int device) {
+  std::array<char, PATH_MAX> name{};
+  if (rte_vhost_get_ifname(device, name.data(), name.size()) != 0) return nullptr;
+  Registry& known = registry();
+  const std::lock_guard lock(known.mutex);
+  const auto found = known.ports.find(std::string_view(name.data()));
+  return found == known.ports.end() ? nullptr : found->second;
+}
+
+}  // namespace
+
+struct VhostCallbacks {
+  static int new_device(int device) {
+    VhostPort* port = port_of(device);
+    if (port == nullptr) return -1;
+    port->device_ready(device);
+    return 0;
+  }
+  static void destroy_device(int device) {
+    if (VhostPort* port = port_of(device)) port->device_gone();
+  }
+  static int vring_state_changed(int device, std::uint16_t ring, int ready) {
+    if (VhostPort* port = port_of(device)) port->ring_changed(ring, ready != 0);
+    return 0;
+  }
+  static int new_connection(int device) {
+    if (VhostPort* port = port_of(device)) port->connection_changed(true);
+    return 0;
+  }
+  static void destroy_connection(int device) {
+    if (VhostPort* port = port_of(device)) port->connection_changed(false);
+  }
+};
+
+VhostPort::VhostPort(std::string name, std::filesystem::path socket, const Surroundings& surroundings)
+    : Port(std::move(name)), socket_(std::move(socket)), surroundings_(surroundings) {
+  Registry& known = registry();
+  const std::lock_guard lock(known.mutex);
+  known.ports[socket_.native()] = this;
+}
+
+VhostPort::~VhostPort() {
+  stop();
+  Registry& known = registry();
+  const std::lock_guard lock(known.mutex);
+  known.ports.erase(socket_.native());
+}
+
+void VhostPort::stop() {
+  if (registered_) rte_vhost_driver_unregister(socket_.c_str());
+  registered_ = false;
+  connected_ = false;
+  lost_ = false;
+}
+
+Result<> VhostPort::start() {
+  static const rte_vhost_device_ops callbacks = {
+      .new_device = VhostCallbacks::new_device,
+      .destroy_device = VhostCallbacks::destroy_device,
+      .vring_state_changed = VhostCallbacks::vring_state_changed,
+      .features_changed = nullptr,
+      .new_connection = VhostCallbacks::new_connection,
+      .destroy_connection = VhostCallbacks::destroy_connection,
+      .guest_notified = nullptr,
+      .reserved = {},
+  };
+  // Without its own reconnecting: that looks once a second. The control thread knows better when.
+  constexpr std::uint64_t kFlags =
+      RTE_VHOST_USER_CLIENT | RTE_VHOST_USER_NO_RECONNECT | RTE_VHOST_USER_NET_COMPLIANT_OL_FLAGS;
+  const char* path = socket_.c_str();
+  if (rte_vhost_driver_register(path, kFlags) != 0)
+    return fail(Code::kInternal, "lib/vhost takes no more sockets");
+  registered_ = true;
+  if (rte_vhost_driver_disable_features(path, kRefusedFeatures) != 0 ||
+      rte_vhost_driver_callback_register(path, &callbacks) != 0)
+    return fail(Code::kInternal, "lib/vhost refuses the port's settings");
+  if (rte_vhost_driver_start(path) != 0)
+    return fail(Code::kTryAgain, "nobody listens on " + socket_.string());
+  return {};
+}
+
+bool VhostPort::connect() {
+  if (registered_ && !lost_) return true;
+  stop();
+  struct stat status {};
+  if (::stat(socket_.c_str(), &status) != 0) {
+    error_ = errno == ENOENT ? "" : "cannot look at " + socket_.string() + ": " + std::strerror(errno);
+    return false;
+  }
+  if (!S_ISSOCK(status.st_mode)) {
+    error_ = socket_.string() + " is not a socket";
+    return false;
+  }
+  if (::faccessat(AT_FDCWD, socket_.c_str(), W_OK, AT_EACCESS) != 0) {
+    error_ = "no permission to connect to " + socket_.string() + " as uid " + std::to_string(::geteuid()) +
+             ": QEMU must run with umask 002 and the switch in its group";
+    return false;
+  }
+  if (const auto started = start(); !started) {
+    stop();
+    error_ = started.error().code == Code::kTryAgain ? "" : started.error().text();
+    return false;
+  }
+  error_.clear();
+  return true;
+}
+
+VhostPort::State VhostPort::state() const {
+  if (running_) return State::kRunning;
+  if (connected_) return State::kConnected;
+  return error_.empty() ? State::kWaiting : State::kRefused;
+}
+
+void VhostPort::connection_changed(bool connected) {
+  connected_ = connected;
+  if (!connected) lost_ = true;
+  surroundings_.changed();
+}
+
+void VhostPort::device_ready(int device) {
+  running_ = true;
+  surroundings_.worker.post([this, device] {
+    device_ = device;
+    epoch_++;
+  });
+  surroundings_.changed();
+}
+
+void VhostPort::device_gone() {
+  running_ = false;
+  for (auto& ready : ready_) ready = false;
+  // The rings are unmapped after this.
+  surroundings_.worker.run([this] {
+    device_ = -1;
+    from_guest_.clear();
+    to_guest_.clear();
+    unwatch_kicks();
+    pairs_ = 0;
+  });
+  surroundings_.changed();
+}
+
+// With the ring's lock held, for which the worker may be waiting: nothing here may wait for the worker.
+void VhostPort::ring_changed(unsigned ring, bool ready) {
+  if (ring >= kMaxRings) return;
+  ready_[ring] = ready;
+  epoch_++;
+  surroundings_.worker.wake();
+}
+
+void VhostPort::refresh() {
+  seen_epoch_ = epoch_;
+  if (device_ < 0) return;
+  std::uint64_t features = 0;
+  rte_vhost_get_negotiated_features(device_, &features);
+  features_ = features;
+  offloads_ = {.checksum = (features & kGuestChecksum) != 0,
+               .tso4 = (features & kGuestTso4) != 0,
+               .tso6 = (features & kGuestTso6) != 0};
+  from_guest_.clear();
+  to_guest_.clear();
+  // From the guest's point of view: even rings receive, odd ones transmit.
+  for (std::uint16_t ring = 0; ring < kMaxRings; ring++) {
+    if (!ready_[ring]) continue;
+    (ring % 2 == 0 ? to_guest_ : from_guest_).push_back(ring);
+    rte_vhost_enable_guest_notification(device_, ring, 0);
+  }
+  pairs_ = static_cast<unsigned>(from_guest_.size());
+  watch_kicks();
+}
+
+// A descriptor may have been replaced by another under the same number, so all are watched anew.
+void VhostPort::watch_kicks() {
+  unwatch_kicks();
+  for (const std::uint16_t ring : from_guest_) {
+    rte_vhost_vring vring{};
+    if (rte_vhost_get_vhost_vring(device_, ring, &vring) != 0 || vring.kickfd < 0) continue;
+    epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.ptr = this}};
+    if (::epoll_ctl(surroundings_.epoll, EPOLL_CTL_ADD, vring.kickfd, &event) == 0)
+      kicks_.push_back(vring.kickfd);
+  }
+}
+
+void VhostPort::unwatch_kicks() {
+  for (const int kick : kicks_) ::epoll_ctl(surroundings_.epoll, EPOLL_CTL_DEL, kick, nullptr);
+  kicks_.clear();
+}
+
+// False for a frame that is not what its sender says.
+bool VhostPort::accept(rte_mbuf& frame) {
+  constexpr std::uint64_t kSegmented = RTE_MBUF_F_RX_LRO;
+  const bool partial = (frame.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE;
+  const std::uint16_t segment = (frame.ol_flags & kSegmented) != 0 ? frame.tso_segsz : std::uint16_t{0};
+  counters.received++;
+  counters.received_bytes += frame.pkt_len;
+  return set_offloads(frame, parse_headers(head_of(&frame)), partial, segment);
+}
+
+unsigned VhostPort::receive(std::span<rte_mbuf*, kBurst> frames, std::uint64_t /*now*/) {
+  if (seen_epoch_ != epoch_.load(std::memory_order_relaxed)) refresh();
+  if (from_guest_.empty()) return 0;
+  // One ring a call, in turn: no ring waits for another's flood.
+  unsigned count = 0;
+  for (std::size_t tried = 0; tried < from_guest_.size() && count == 0; tried++) {
+    const std::uint16_t ring = from_guest_[next_ring_++ % from_guest_.size()];
+    count = rte_vhost_dequeue_burst(device_, ring, surroundings_.pool, frames.data(), kBurst);
+  }
+  unsigned kept = 0;
+  for (unsigned i = 0; i < count; i++) {
+    if (accept(*frames[i])) {
+      frames[kept++] = frames[i];
+    } else {
+      drop(DropReason::kMalformed);
+      rte_pktmbuf_free(frames[i]);
+    }
+  }
+  return kept;
+}
+
+void VhostPort::send_to(std::uint16_t ring, std::span<rte_mbuf*> frames) {
+  for (rte_mbuf*& frame : frames) {
+    if ((frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG) == 0) continue;
+    FramePtr apart = with_header_apart(FramePtr(frame), *surroundings_.pool);
+    frame = apart.release();
+  }
+  // Those for which there was no memory are gone.
+  const auto end = std::ranges::remove(frames, nullptr).begin();
+  const auto count = static_cast<std::uint16_t>(end - frames.begin());
+  for (std::size_t i = count; i < frames.size(); i++) drop(DropReason::kNoBuffer);
+  const std::uint16_t sent = rte_vhost_enqueue_burst(device_, ring, frames.data(), count);
+  for (std::uint16_t i = 0; i < count; i++) {
+    if (i < sent) {
+      counters.sent++;
+      counters.sent_bytes += frames[i]->pkt_len;
+    } else {
+      drop(DropReason::kNoRoom);
+    }
+    rte_pktmbuf_free(frames[i]);
+  }
+}
+
+void VhostPort::send(std::span<rte_mbuf*> frames) {
+  if (device_ < 0 || to_guest_.empty()) {
+    for (rte_mbuf* frame : frames) {
+      drop(DropReason::kNoRoom);
+      rte_pktmbuf_free(frame);
+    }
+    return;
+  }
+  if (to_guest_.size() == 1) return send_to(to_guest_.front(), frames);
+  // A flow keeps its ring, and so its order.
+  const auto ring_of = [this](rte_mbuf* frame) {
+    const auto head = head_of(frame);
+    return flow_hash(head, parse_headers(head)) % to_guest_.size();
+  };
+  for (std::size_t ring = 0; ring < to_guest_.size() && !frames.empty(); ring++) {
+    const auto rest =
+        std::ranges::stable_partition(frames, [&](rte_mbuf* frame) { return ring_of(frame) == ring; });
+    const auto mine = static_cast<std::size_t>(rest.begin() - frames.begin());
+    if (mine != 0) send_to(to_guest_[ring], frames.first(mine));
+    frames = frames.subspan(mine);
+  }
+}
+
+void VhostPort::arm() {
+  for (const std::uint16_t ring : from_guest_) rte_vhost_enable_guest_notification(device_, ring, 1);
+}
+
+void VhostPort::disarm() {
+  for (const std::uint16_t ring : from_guest_) rte_vhost_enable_guest_notification(device_, ring, 0);
+}
+
+}  // namespace vmlane::dataplane

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/error.h"
+#include "dataplane/mailbox.h"
+#include "dataplane/port.h"
+
+namespace vmlane::dataplane {
+
+// A guest's NIC over vhost-user. QEMU has the socket and listens; the switch connects, so that either may
+// come, go and come back. lib/vhost speaks the protocol and walks the rings; what is around it is here: when
+// to connect, who learns of a guest that comes and goes, which rings are in use.
+//
+// Three threads meet here. The control thread connects and disconnects. lib/vhost's own thread tells that a
+// device is ready or gone: what changes for the worker goes through the mailbox, and a device is given up
+// only when the worker has let go of it. The worker receives and sends.
+class VhostPort final : public Port {
+ public:
+  enum class State {
+    kWaiting,    // nobody listens on the socket
+    kRefused,    // the connection was refused, error() has why
+    kConnected,  // the guest's driver is not ready
+    kRunning,
+  };
+
+  struct Surroundings {
+    Mailbox& worker;
+    int epoll = -1;  // the worker's
+    rte_mempool* pool = nullptr;
+    std::function<void()> changed;  // a connection came or went; called from any thread
+  };
+
+  VhostPort(std::string name, std::filesystem::path socket, const Surroundings& surroundings);
+  // Control thread. Returns when the worker no longer uses the rings.
+  ~VhostPort() override;
+
+  // Control thread: connects if that can be done now. True when it is, or was, connected.
+  bool connect();
+  State state() const;
+  std::string error() const { return error_; }
+  const std::filesystem::path& socket() const { return socket_; }
+  std::uint64_t features() const { return features_.load(); }
+  // Ring pairs that the guest's driver uses.
+  unsigned pairs() const { return pairs_.load(); }
+
+  unsigned receive(std::span<rte_mbuf*, kBurst> frames, std::uint64_t now) override;
+  void send(std::span<rte_mbuf*> frames) override;
+  Offloads offloads() const override { return offloads_; }
+  bool linked() const override { return device_ >= 0; }
+  void arm() override;
+  void disarm() override;
+
+ private:
+  friend struct VhostCallbacks;
+  static constexpr unsigned kMaxRings = 256;
+
+  // lib/vhost's thread.
+  void device_ready(int device);
+  void device_gone();
+  void ring_changed(unsigned ring, bool ready);
+  void connection_changed(bool connected);
+
+  Result<> start();
+  void stop();
+
+  // Worker.
+  void refresh();
+  void watch_kicks();
+  void unwatch_kicks();
+  void send_to(std::uint16_t ring, std::span<rte_mbuf*> frames);
+  bool accept(rte_mbuf& frame);
+
+  const std::filesystem::path socket_;
+  const Surroundings surroundings_;
+
+  // Control thread.
+  bool registered_ = false;
+  std::string error_;
+
+  // Of lib/vhost's thread, read by all.
+  std::atomic<bool> connected_ = false;
+  std::atomic<bool> lost_ = false;  // the connection ended, and the socket is still registered
+  std::atomic<bool> running_ = false;
+  std::atomic<std::uint64_t> features_ = 0;
+  std::atomic<unsigned> pairs_ = 0;
+  std::array<std::atomic<bool>, kMaxRings> ready_{};
+  std::atomic<std::uint32_t> epoch_ = 0;  // counts changes of rings
+
+  // Worker.
+  int device_ = -1;
+  std::uint32_t seen_epoch_ = 0;
+  Offloads offloads_;
+  std::vector<std::uint16_t> from_guest_;  // rings that are ready
+  std::vector<std::uint16_t> to_guest_;
+  std::size_t next_ring_ = 0;
+  std::vector<int> kicks_;  // watched descriptors
+};
+
+}  // namespace vmlane::dataplane

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "perf/lanes/vhost_user.h"
+
+#include <unistd.h>
+
+#include "perf/lanes/parts.h"
+#include "perf/lanes/qemu_guest.h"
+#include "perf/lanes/tap_guest.h"
+
+namespace vmlane::perf {
+namespace {
+
+constexpr const char* kSwitch = "vmlane-switch";
+
+Result<std::string> socket_of(const Attached& attached) {
+  for (const auto& interface : attached.result.interfaces) {
+    if (!interface.socket_path.empty()) return interface.socket_path;
+  }
+  return fail(Code::kInternal, "vmlane-vhostuser's result names no socket");
+}
+
+}  // namespace
+
+Result<> VhostUserLane::available(const SiteOptions& site, std::string_view guest) const {
+  VMLANE_TRY(have_plugin(site, "vmlane-vhostuser"));
+  if (::access((site.bin_dir / kSwitch).c_str(), X_OK) != 0)
+    return fail(Code::kNotAvailable, std::string(kSwitch) + " is not in " + site.bin_dir.string(),
+                "build it, or name its directory with --bin-dir");
+  return guest == kQemuGuest ? have_qemu(site) : Result<>();
+}
+
+Result<Path> VhostUserLane::set_up(Site& site, const std::string& pod, std::string_view guest,
+                                   const LaneOptions& options) const {
+  VMLANE_TRY(site.need_switch());
+  Path path;
+  VMLANE_ASSIGN(path.attached, site.attach(pod, kVhostUserNetwork));
+  VMLANE_ASSIGN(const std::string socket, socket_of(*path.attached));
+  VMLANE_ASSIGN(const IpPrefix address, path.attached->prefix());
+  VMLANE_ASSIGN(const MacAddress mac, path.attached->mac());
+  path.address = address.address;
+  if (guest == kQemuGuest) {
+    const QemuGuestNic nic{
+        .mac = mac, .mtu = path.attached->mtu(), .address = address, .backend = lab::VhostSocket{socket}};
+    VMLANE_TRY(start_qemu_guest(site, pod, nic, options, path));
+    return path;
+  }
+  const std::vector<std::string> arguments = {"native-guest",
+                                              "--socket",
+                                              socket,
+                                              "--mac",
+                                              mac.to_string(),
+                                              "--address",
+                                              path.address.to_string(),
+                                              "--delay",
+                                              std::to_string(planted_delay(options, name()))};
+  VMLANE_ASSIGN(auto process, site.start(pod, "guest", arguments));
+  path.processes.push_back(std::move(process));
+  return path;
+}
+
+}  // namespace vmlane::perf

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+// Guests that do not keep to the rules: they may harm themselves, never the switch or a neighbour.
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <random>
+
+#include "tests/dataplane/switch_test.h"
+#include "tests/support/long_run.h"
+
+namespace vmlane::test {
+namespace {
+
+using lab::VhostRequest;
+
+class HostileGuest : public SwitchTest {
+ protected:
+  void SetUp() override {
+    SwitchTest::SetUp();
+    if (IsSkipped()) return;
+    start_switch();
+    a_ = connect_nic("a", inside());
+    b_ = connect_nic("b", inside());
+    attacker_ = make_nic("x", inside());
+  }
+  // The switch runs, and the others' frames pass.
+  void expect_unharmed(const std::string& text) {
+    ASSERT_TRUE(process().running()) << slurp(directory() / "switch.out");
+    EXPECT_TRUE(passes(a_, b_, text));
+    EXPECT_TRUE(passes(b_, a_, text));
+  }
+  // The attacker's NIC, as after a restart of its VM.
+  void restart_attacker() {
+    const std::string socket = attacker_.result["interfaces"].back().value("socketPath", "");
+    attacker_.guest.reset();
+    attacker_.guest = *lab::VhostFrontend::listen({.socket = socket});
+    const auto accepted = attacker_.guest->accept(std::chrono::seconds(30));
+    ASSERT_TRUE(accepted) << accepted.error().text();
+  }
+
+  Nic a_;
+  Nic b_;
+  Nic attacker_;
+};
+
+TEST_F(HostileGuest, MessagesOutOfOrderAndOfAnyContent) {
+  std::mt19937 random(20);
+  const int sessions = rounds(20, 2000);
+  for (int session = 0; session < sessions; session++) {
+    restart_attacker();
+    for (int i = 0; i < 20; i++) {
+      std::vector<std::uint8_t> payload(random() % 64 * 4);
+      for (auto& byte : payload) byte = static_cast<std::uint8_t>(random() % 3 == 0 ? random() : 0);
+      const auto request = static_cast<VhostRequest>(random() % 44);
+      std::vector<int> descriptors;
+      if (random() % 4 == 0) descriptors.push_back(attacker_.guest->kick_descriptor(0));
+      if (!attacker_.guest->send_message(request, payload, descriptors)) break;  // it hung up on us
+    }
+  }
+  expect_unharmed("after strange messages");
+  restart_attacker();
+  EXPECT_TRUE(passes(a_, attacker_, "who behaves is served again"));
+}
+
+TEST_F(HostileGuest, RingsThatLeadAnywhere) {
+  std::mt19937 random(21);
+  restart_attacker();
+  ASSERT_TRUE(eventually([&] { return port_of(attacker_).value("pairs", 0U) > 0; }, kPatience));
+  constexpr unsigned kTransmit = 1;
+  const std::uint64_t one = 1;
+  const int attacks = rounds(300, 100'000);
+  for (int i = 0; i < attacks; i++) {
+    const auto memory = attacker_.guest->memory();
+    auto* descriptors = &memory[attacker_.guest->descriptor_table(kTransmit)];
+    auto* available = &memory[attacker_.guest->available_ring(kTransmit)];
+    // Descriptors with addresses, lengths, flags and successors of any kind, and more of them than there are.
+    for (int j = 0; j < 16; j++) {
+      const std::uint64_t address =
+          random() % 2 == 0 ? random() % memory.size() : std::uint64_t{random()} << 20;
+      const std::uint32_t length = random() % 3 == 0 ? random() : random() % 3000;
+      const auto flags = static_cast<std::uint16_t>(random() % 8);
+      const auto next = static_cast<std::uint16_t>(random() % 4 == 0 ? random() : random() % 16);
+      std::memcpy(descriptors + 16 * j, &address, sizeof address);
+      std::memcpy(descriptors + 16 * j + 8, &length, sizeof length);
+      std::memcpy(descriptors + 16 * j + 12, &flags, sizeof flags);
+      std::memcpy(descriptors + 16 * j + 14, &next, sizeof next);
+    }
+    for (int j = 0; j < 8; j++) {
+      const auto head = static_cast<std::uint16_t>(random() % 8 == 0 ? random() : random() % 16);
+      std::memcpy(available + 4 + 2 * (random() % 256), &head, sizeof head);
+    }
+    const auto index = static_cast<std::uint16_t>(random());
+    std::memcpy(available + 2, &index, sizeof index);
+    ASSERT_EQ(::write(attacker_.guest->kick_descriptor(kTransmit), &one, sizeof one), ssize_t{sizeof one});
+    if (i % 50 == 0) expect_unharmed("during attack " + std::to_string(i));
+  }
+  expect_unharmed("after all attacks");
+  restart_attacker();
+  EXPECT_TRUE(eventually([&] { return port_of(attacker_).value("pairs", 0U) > 0; }, kPatience));
+  EXPECT_TRUE(passes(a_, attacker_, "who behaves is served again"));
+}
+
+TEST_F(HostileGuest, ClientsOfTheControlSocketWithOddRequests) {
+  const auto client = [this](const std::string& text) {
+    return run({"socat", "-t", "2", "-", "UNIX-CONNECT:" + node().switch_socket().string()}, {.input = text})
+        .out;
+  };
+  EXPECT_NE(client("nonsense\n").find("-32700"), std::string::npos);
+  EXPECT_NE(client("{\"jsonrpc\":\"2.0\",\"id\":1}\n").find("-32600"), std::string::npos);
+  EXPECT_NE(client("{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"none\"}\n").find("-32601"), std::string::npos);
+  client(std::string(1 << 20, 'x'));
+  expect_unharmed("after odd requests");
+}
+
+}  // namespace
+}  // namespace vmlane::test

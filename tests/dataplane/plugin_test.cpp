@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// What vmlane-vhostuser does that other lanes' plugins do not.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include "core/names.h"
+#include "tests/dataplane/switch_test.h"
+
+namespace vmlane::test {
+namespace {
+
+using VhostuserPlugin = SwitchTest;
+
+TEST_F(VhostuserPlugin, AddNeedsASwitchOnlyWhenItIsToldTo) {
+  Pod& pod = make_pod("c1");
+  const Json strict = config({{"requireSwitch", true}});
+  const CniOutcome refused = add(pod, strict);
+  EXPECT_CNI_ERROR(refused, Code::kNotAvailable);
+  EXPECT_NE(refused.message().find("requireSwitch"), std::string::npos) << refused;
+  EXPECT_CNI_ERROR(run_call(call("STATUS", "", strict)), Code::kNotAvailable);
+  EXPECT_CNI_OK(run_call(call("STATUS", "", config())));
+  ASSERT_CNI_OK(add(pod, config()));
+  ASSERT_CNI_OK(del(pod.path(), config()));
+  start_switch();
+  EXPECT_CNI_OK(run_call(call("STATUS", "", strict)));
+  EXPECT_CNI_OK(add(pod, strict));
+}
+
+TEST_F(VhostuserPlugin, ThePodHasAPlaceholderAndTheResultASocket) {
+  Pod& pod = make_pod("c1");
+  const CniOutcome outcome = add(pod, config({{"mtu", 1400}, {"mac", "02:00:00:00:00:07"}}));
+  ASSERT_CNI_OK(outcome);
+  const Json interface = (*outcome.document)["interfaces"].back();
+  const std::filesystem::path socket = interface.value("socketPath", "");
+  EXPECT_EQ(socket.parent_path().parent_path(), node().ports_dir());
+  struct stat status {};
+  ASSERT_EQ(::stat(socket.parent_path().c_str(), &status), 0);
+  EXPECT_EQ(status.st_uid, node().owner_uid);
+  EXPECT_EQ(status.st_gid, node().owner_gid);
+  EXPECT_EQ(status.st_mode & 07777, 02770U);
+  const Json link = link_of(pod.path(), "eth0");
+  EXPECT_EQ(link.value("mtu", 0), 1400);
+  EXPECT_EQ(link.value("address", ""), "02:00:00:00:00:07");
+  EXPECT_EQ(link.value("operstate", ""), "DOWN") << "nobody opens it, so it has no carrier";
+  EXPECT_TRUE(addresses_of(pod.path(), "eth0").empty());
+  ASSERT_CNI_OK(del(pod.path(), config()));
+  EXPECT_FALSE(std::filesystem::exists(socket.parent_path()));
+  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"})
+      << "bridge and uplink go with the last attachment";
+}
+
+TEST_F(VhostuserPlugin, OneUplinkServesAllOfANetworkAndGoesWithTheLast) {
+  Pod& a = make_pod("a");
+  Pod& b = make_pod("b");
+  ASSERT_CNI_OK(add(a, config(), "a"));
+  ASSERT_CNI_OK(add(b, config(), "b"));
+  const std::string tap = names::uplink_tap(node().state_dir.string(), "bridge:br1");
+  EXPECT_EQ(link_names(""), (std::vector<std::string>{"br1", "lo", tap}));
+  ASSERT_CNI_OK(del(a.path(), config(), "a"));
+  EXPECT_EQ(link_of("", tap).value("master", ""), "br1");
+  ASSERT_CNI_OK(del(b.path(), config(), "b"));
+  EXPECT_EQ(link_names(""), std::vector<std::string>{"lo"});
+}
+
+TEST_F(VhostuserPlugin, CheckTellsWhatIsGone) {
+  Pod& pod = make_pod("c1");
+  const CniOutcome added = add(pod, config());
+  ASSERT_CNI_OK(added);
+  EXPECT_CNI_OK(check(pod, config(), *added.document));
+  const std::string tap = names::uplink_tap(node().state_dir.string(), "bridge:br1");
+  must({"ip", "link", "set", tap, "nomaster"});
+  EXPECT_CNI_ERROR(check(pod, config(), *added.document), Code::kChanged);
+  must({"ip", "link", "set", tap, "master", "br1"});
+  const std::filesystem::path socket = (*added.document)["interfaces"].back().value("socketPath", "");
+  std::filesystem::remove(socket.parent_path());
+  const CniOutcome without = check(pod, config(), *added.document);
+  EXPECT_CNI_ERROR(without, Code::kChanged);
+  EXPECT_NE(without.message().find(socket.parent_path().string()), std::string::npos) << without;
+}
+
+TEST_F(VhostuserPlugin, ADevicePluginsDirectoryIsUsedAndStays) {
+  Pod& pod = make_pod("c1");
+  const auto directory = node().ports_dir() / "slot-3";
+  std::filesystem::create_directories(directory);
+  const auto info = this->directory() / "devinfo" / "blue.json";
+  const Json conf =
+      config({{"runtimeConfig", {{"deviceID", "slot-3"}, {"CNIDeviceInfoFile", info.string()}}}});
+  const CniOutcome outcome = add(pod, conf);
+  ASSERT_CNI_OK(outcome);
+  const std::string socket = (*outcome.document)["interfaces"].back().value("socketPath", "");
+  EXPECT_EQ(socket, (directory / "port.sock").string());
+  const Json told = Json::parse(slurp(info));
+  EXPECT_EQ(told["type"], "vhost-user");
+  EXPECT_EQ(told["vhost-user"], (Json{{"mode", "server"}, {"path", socket}}));
+  ASSERT_CNI_OK(del(pod.path(), conf));
+  EXPECT_FALSE(std::filesystem::exists(info));
+  EXPECT_TRUE(std::filesystem::exists(directory));
+}
+
+TEST_F(VhostuserPlugin, RefusesByNameWhatItCannotDo) {
+  Pod& pod = make_pod("c1");
+  const auto refuses = [&](const Json& keys, Code code, const std::string& name) {
+    const CniOutcome outcome = add(pod, config(keys));
+    EXPECT_CNI_ERROR(outcome, code);
+    EXPECT_NE(outcome.message().find(name), std::string::npos) << outcome;
+  };
+  refuses({{"rings", "packed"}}, Code::kUnsupportedField, "rings");
+  refuses({{"rings", "round"}}, Code::kInvalidConfig, "rings");
+  refuses({{"vlanTrunk", {{{"id", 7}}}}}, Code::kUnsupportedField, "vlanTrunk");
+  refuses({{"hairpinMode", true}}, Code::kUnsupportedField, "hairpinMode");
+  refuses({{"enabledad", true}}, Code::kUnsupportedField, "enabledad");
+  refuses({{"learnAddresses", "any"}, {"ipam", nullptr}}, Code::kUnsupportedField, "learnAddresses");
+  refuses({{"requirePolicy", true}}, Code::kUnsupportedField, "requirePolicy");
+  refuses({{"policyDefault", "deny"}}, Code::kUnsupportedField, "policyDefault");
+  refuses({{"runtimeConfig", {{"bandwidth", {{"ingressRate", 1000000}, {"ingressBurst", 100000}}}}}},
+          Code::kUnsupportedField, "bandwidth");
+  refuses({{"bridge", nullptr}, {"uplink", "eth1"}}, Code::kInvalidConfig, "uplink");
+  refuses({{"bridge", nullptr}, {"isGateway", true}}, Code::kInvalidConfig, "isGateway");
+  refuses({{"ipam", {{"type", "dhcp"}}}}, Code::kUnsupportedField, "dhcp");
+}
+
+TEST_F(VhostuserPlugin, RefusesASocketPathThatNoSocketCanHave) {
+  const auto deep = directory() / std::string(80, 'd');
+  configure_node({{"runDir", deep.string()}});
+  const CniOutcome outcome = add(make_pod("c1"), config());
+  EXPECT_CNI_ERROR(outcome, Code::kInvalidConfig);
+  EXPECT_NE((outcome.message() + outcome.details()).find("runDir"), std::string::npos) << outcome;
+}
+
+TEST_F(VhostuserPlugin, RefusesNicsOfOneNetworkThatDisagreeOnIsolation) {
+  ASSERT_CNI_OK(add(make_pod("a"), config(), "a"));
+  const CniOutcome other = add(make_pod("b"), config({{"portIsolation", true}}), "b");
+  EXPECT_CNI_ERROR(other, Code::kConflict);
+  EXPECT_NE(other.message().find("portIsolation"), std::string::npos) << other;
+}
+
+TEST_F(VhostuserPlugin, TheCommandLineShowsTheSwitch) {
+  const auto ctl = [this](const std::string& what) {
+    return run({VMLANE_BIN_DIR "/vmlanectl", "switch", what, "--config", node_json(), "-o", "json"});
+  };
+  const RunResult without = ctl("ports");
+  EXPECT_EQ(without.status, 1);
+  EXPECT_NE(without.err.find("switch.sock"), std::string::npos) << without.err;
+  start_switch();
+  Nic a = connect_nic("a", config());
+  const Json ports = Json::parse(ctl("ports").out);
+  ASSERT_EQ(ports.size(), 2U) << ports;
+  EXPECT_EQ(ports[0]["state"], "running");
+  EXPECT_EQ(ports[0]["mac"], a.mac.to_string());
+  EXPECT_EQ(ports[1]["kind"], "uplink");
+  EXPECT_EQ(ports[1]["state"], "running");
+  EXPECT_EQ(Json::parse(ctl("macs").out)[0]["mac"], a.mac.to_string());
+  EXPECT_TRUE(Json::parse(ctl("stats").out).contains("worker"));
+  EXPECT_TRUE(Json::parse(ctl("drops").out).is_array());
+}
+
+}  // namespace
+}  // namespace vmlane::test
