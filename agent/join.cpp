@@ -139,9 +139,10 @@ void complete_status(Json& pod, const Attachment& attachment) {
   Json* annotations = metadata == nullptr ? nullptr : child(*metadata, "annotations", Json::object());
   if (annotations == nullptr) return;
   Json& text = (*annotations)[std::string(multus::kNetworkStatusAnnotation)];
-  if (text.is_null() || text == "") text = "[]";
+  if (text.is_null()) text = "";
   if (!text.is_string()) return;
-  auto list = parse_json(text.get<std::string>(), "network-status");
+  const auto& written = text.get_ref<const std::string&>();
+  auto list = parse_json(written.empty() ? "[]" : written, "network-status");
   if (!list || !list->is_array()) return;  // policy reports it
   const std::string& ifname = attachment.record->key.ifname;
   auto entry = std::ranges::find_if(

@@ -19,8 +19,7 @@ Json problem_of(const policy::Problem& problem) {
 
 NodeState::NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectFiles files,
                      AttachmentFiles records, std::vector<std::unique_ptr<PolicySink>> sinks)
-    : config_(config),
-      log_(log),
+    : log_(log),
       node_(std::move(node)),
       files_(std::move(files)),
       records_(std::move(records)),

@@ -57,7 +57,6 @@ class NodeState {
   std::vector<Json> problems() const;
   void log_changes();
 
-  const NodeConfig& config_;
   const Log& log_;
   std::string node_;
   ObjectFiles files_;

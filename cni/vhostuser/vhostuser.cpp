@@ -19,9 +19,8 @@ namespace {
 constexpr std::uint32_t kDefaultMtu = 1500;
 
 bool is_set(const Json& config, const char* key) {
-  const auto found = config.find(key);
-  return found != config.end() && !found->is_null() && *found != false && *found != "" &&
-         !((found->is_array() || found->is_object()) && found->empty());
+  const std::array<Json, 5> nothing = {nullptr, false, "", Json::array(), Json::object()};
+  return std::ranges::find(nothing, config.value(key, Json())) == nothing.end();
 }
 
 // What this lane has no place for, and why.

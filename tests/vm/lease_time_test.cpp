@@ -106,7 +106,7 @@ TEST_F(LeaseTime, AddressesRoutesAndNameServersStay) {
     ASSERT_TRUE(eventually([&] { return is_dual_stack(vm); }, std::chrono::minutes(2)))
         << settings(vm) << guest(vm, "cat /tmp/dhcpcd.log");
     before[vm] = settings(vm);
-    end[vm] = uptime(vm) + kMinute * rounds(20, 48 * 60);
+    end[vm] = uptime(vm) + kMinute * rounds(6, 48 * 60);
   }
   for (const std::string& vm : vms) {
     while (uptime(vm) < end[vm] && !HasFailure()) sleep_ms(1000);

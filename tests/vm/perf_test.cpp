@@ -32,7 +32,8 @@ TEST_F(PerfVms, MeasuresEveryLaneWithQemu) {
     EXPECT_TRUE(lane.series.contains("tcp_connections_per_second")) << lane.name;
     measured.push_back(lane.name);
   }
-  EXPECT_EQ(measured, (std::vector<std::string>{"usernet", "passt", "tap-inpod-bridge", "tap", "macvtap"}));
+  EXPECT_EQ(measured, (std::vector<std::string>{"usernet", "passt", "tap-inpod-bridge", "tap", "macvtap",
+                                                "vhost-user"}));
 }
 
 }  // namespace
