@@ -397,6 +397,7 @@ void Tables::refresh_endpoint(PodIndex index, const Interface& interface,
                               const std::vector<std::uint32_t>& policies) {
   const PodRecord& pod = pods_[index];
   if (derived_->block.outgrown()) return;
+  if (interface.endpoint >= derived_->endpoint_room) return derived_->block.set_outgrown();
   std::array<ProfileId, kDirections> profiles = {kClosedProfile, kClosedProfile};
   const bool broken = pod.broken || namespaces_.at(pod.ns).broken;
   std::vector<std::uint32_t> here;
