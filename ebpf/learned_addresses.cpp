@@ -50,10 +50,10 @@ vmlane_network_address claim_of(std::uint32_t network, const IpAddress& address)
 // Whoever learned the address has it no longer: its traffic does not take the short way.
 void expel(const WorkloadPrograms& programs, std::uint32_t key, const IpAddress& address) {
   vmlane_plain plain{};
-  if (bpf_map_lookup_elem(programs.plains.get(), &key, &plain) != 0) return;
+  if (bpf_map_lookup_elem(programs.map(WorkloadMap::kPlains).get(), &key, &plain) != 0) return;
   if ((plain.flags & VMLANE_PLAIN_LEARNS) == 0) return;
   (address.v6 ? plain.ipv6[0] : plain.ipv4) = 0;
-  bpf_map_update_elem(programs.plains.get(), &key, &plain, BPF_ANY);
+  bpf_map_update_elem(programs.map(WorkloadMap::kPlains).get(), &key, &plain, BPF_ANY);
 }
 
 constexpr std::uint64_t kSecond = 1'000'000'000;  // nanoseconds
@@ -85,8 +85,9 @@ Result<> claim_addresses(const WorkloadPrograms& programs, std::uint16_t key, co
   for (const IpAddress& address : guard.claimed) {
     const vmlane_network_address where = claim_of(guard.network, address);
     vmlane_claim before{};
-    const bool had_owner = bpf_map_lookup_elem(programs.claims.get(), &where, &before) == 0;
-    if (bpf_map_update_elem(programs.claims.get(), &where, &mine, BPF_ANY) != 0) {
+    const bool had_owner =
+        bpf_map_lookup_elem(programs.map(WorkloadMap::kClaims).get(), &where, &before) == 0;
+    if (bpf_map_update_elem(programs.map(WorkloadMap::kClaims).get(), &where, &mine, BPF_ANY) != 0) {
       if (errno != E2BIG) return fail(libbpf_error("cannot claim " + address.to_string(), errno));
       return fail(Code::kConflict,
                   "the node has no room for another address, the limit is " +

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <vector>
 
-#include "core/error.h"
-#include "core/files.h"
+#include "ebpf/program_pair.h"
 
 namespace vmlane::ebpf {
 
@@ -15,15 +14,8 @@ namespace vmlane::ebpf {
 enum class PolicyMap : std::uint8_t { kSubjects, kOwners, kState, kTables, kConnections, kCounters, kEvents };
 inline constexpr std::size_t kPolicyMaps = 7;
 
-// The programs of policy.bpf.c and their maps, held for as long as this object lives or a link has them.
-struct PolicyPrograms {
-  Fd from;
-  Fd to;
-  std::array<Fd, kPolicyMaps> maps;
-  std::uint32_t from_id = 0;
-  std::uint32_t to_id = 0;
-  std::array<std::uint32_t, kPolicyMaps> map_ids{};
-
+// The programs of policy.bpf.c and their maps.
+struct PolicyPrograms : ProgramPair {
   int map(PolicyMap which) const { return maps[static_cast<std::size_t>(which)].get(); }
   std::uint32_t map_id(PolicyMap which) const { return map_ids[static_cast<std::size_t>(which)]; }
 };

@@ -222,16 +222,16 @@ std::vector<std::uint32_t> keys_of(const Fd& map) {
 
 WorkloadHandle handle_of(const WorkloadPrograms& programs, std::uint32_t key) {
   return {static_cast<std::uint16_t>(key),
-          programs.guards_id,
-          programs.answers_id,
-          programs.plains_id,
-          programs.claims_id,
+          programs.map_id(WorkloadMap::kGuards),
+          programs.map_id(WorkloadMap::kAnswers),
+          programs.map_id(WorkloadMap::kPlains),
+          programs.map_id(WorkloadMap::kClaims),
           programs.from_id,
           programs.to_id};
 }
 
 Result<> remove_entries(const WorkloadPrograms& programs, std::string_view attachment_id) {
-  for (const std::uint32_t key : keys_of(programs.guards))
+  for (const std::uint32_t key : keys_of(programs.map(WorkloadMap::kGuards)))
     VMLANE_TRY(remove_entry(handle_of(programs, key), attachment_id));
   return {};
 }
@@ -308,10 +308,12 @@ Result<WorkloadHandle> attach_workload(const NodeConfig& node, const WorkloadLin
   if (spec.guard) VMLANE_TRY(refuse_too_many(*spec.guard));
   VMLANE_ASSIGN(const WorkloadPrograms programs, workload_programs(node));
   const vmlane_guard entry = entry_for(link, spec.attachment_id, spec.guard, spec.answers != nullptr);
-  VMLANE_ASSIGN(const std::uint16_t key, insert(programs.guards, spec.attachment_id, entry));
+  VMLANE_ASSIGN(const std::uint16_t key,
+                insert(programs.map(WorkloadMap::kGuards), spec.attachment_id, entry));
   const WorkloadHandle handle = handle_of(programs, key);
-  auto attached = put_answers(programs.answers, key, spec.answers);
-  if (attached) attached = put_plain(programs.plains, key, plain_for(entry, advertises(spec)));
+  auto attached = put_answers(programs.map(WorkloadMap::kAnswers), key, spec.answers);
+  if (attached)
+    attached = put_plain(programs.map(WorkloadMap::kPlains), key, plain_for(entry, advertises(spec)));
   if (attached && spec.guard) attached = claim_addresses(programs, key, *spec.guard);
   if (attached) attached = attach(link, programs, key);
   if (attached) return handle;
@@ -360,8 +362,8 @@ Result<std::vector<std::string>> known_workloads(const std::filesystem::path& ru
   std::vector<std::string> ids;
   VMLANE_ASSIGN(const auto builds, all_workload_programs(run_dir));
   for (const WorkloadPrograms& programs : builds) {
-    for (const std::uint32_t key : keys_of(programs.guards)) {
-      const auto entry = entry_of(programs.guards_id, key);
+    for (const std::uint32_t key : keys_of(programs.map(WorkloadMap::kGuards))) {
+      const auto entry = entry_of(programs.map_id(WorkloadMap::kGuards), key);
       if (entry) ids.push_back(id_of(*entry));
     }
   }
