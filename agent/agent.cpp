@@ -12,8 +12,8 @@
 
 #include "agent/methods.h"
 #include "agent/node_state.h"
-#include "agent/rpc_server.h"
 #include "agent/tables_file_sink.h"
+#include "core/json_rpc_server.h"
 #include "core/lock.h"
 
 namespace vmlane::agent {
@@ -75,7 +75,7 @@ struct Service {
   NodeState& state;
   PolicyLedger& ledger;
   Followers& followers;
-  RpcServer& server;
+  json_rpc::Server& server;
 
   void tell_drops() const {
     ledger.collect([this](const Json& drop) {
@@ -98,7 +98,7 @@ void serve(const Service& service, int end) {
     std::vector<pollfd> fds{{.fd = end, .events = POLLIN, .revents = 0}};
     for (const int fd : state.fds()) fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
     const std::size_t watches = fds.size();
-    service.server.add_to(fds);
+    fds.push_back({.fd = service.server.fd(), .events = POLLIN, .revents = 0});
     const int wait = static_cast<int>(service.wait().count());
     if (::poll(fds.data(), fds.size(), wait) < 0 && errno != EINTR) return;
     if (fds[0].revents != 0) return;
@@ -106,7 +106,7 @@ void serve(const Service& service, int end) {
                                   [](const pollfd& fd) { return fd.revents != 0; });
     if (seen || ObjectFiles::Clock::now() >= state.next()) state.update(ObjectFiles::Clock::now());
     service.tell_drops();
-    service.server.serve(fds);
+    service.server.serve();
   }
 }
 
@@ -138,8 +138,8 @@ Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   VMLANE_TRY(make_directory(config.state_dir, {.mode = 0750, .group = config.vmlane_gid}));
   VMLANE_TRY(write_file_atomically(config.agent_marker(), "", {.mode = 0640, .group = config.vmlane_gid}));
   state.update(ObjectFiles::Clock::now());
-  VMLANE_ASSIGN(RpcServer server, RpcServer::listen(config.agent_socket(), config.vmlane_gid,
-                                                    methods(state, ledger, followers)));
+  VMLANE_ASSIGN(json_rpc::Server server, json_rpc::Server::listen(config.agent_socket(), config.vmlane_gid,
+                                                                  methods(state, ledger, followers)));
   serve({state, ledger, followers, server}, signals.fd());
   log.info("ended", {{"pid", std::to_string(::getpid())}});
   return {};

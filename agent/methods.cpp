@@ -109,37 +109,38 @@ Result<Json> flush(const NodeState& state, PolicyLedger& ledger, const Json& par
   return Json{{"flushed", flushed}};
 }
 
-void add_policy_methods(std::map<std::string, RpcServer::MethodEntry>& all, NodeState& state,
-                        PolicyLedger& ledger, Followers& followers) {
-  all["policy.explain"] = {[&state](const Json& params, const Caller&) { return explain(state, params); }};
+void add_policy_methods(json_rpc::Server::Methods& all, NodeState& state, PolicyLedger& ledger,
+                        Followers& followers) {
+  all["policy.explain"] = {
+      [&state](const Json& params, const json_rpc::Caller&) { return explain(state, params); }};
   all["policy.simulate"] = {
-      [&](const Json& params, const Caller&) { return simulate(state, ledger, params); }};
-  all["policy.counters"] = {[&](const Json&, const Caller&) { return ledger.counters(); }};
-  all["policy.drops"] = {[&](const Json& params, const Caller& caller) -> Result<Json> {
+      [&](const Json& params, const json_rpc::Caller&) { return simulate(state, ledger, params); }};
+  all["policy.counters"] = {[&](const Json&, const json_rpc::Caller&) { return ledger.counters(); }};
+  all["policy.drops"] = {[&](const Json& params, const json_rpc::Caller& caller) -> Result<Json> {
     ObjectReader reader(params, "params.", Code::kInvalidConfig);
     VMLANE_ASSIGN(const auto follow, reader.boolean("follow"));
     if (follow.value_or(false)) followers.insert(caller.connection);
     return ledger.recent_drops();
   }};
   all["policy.connections"] = {
-      [&](const Json& params, const Caller&) { return connections(state, ledger, params); }};
-  all["policy.flush"] = {[&](const Json& params, const Caller&) { return flush(state, ledger, params); },
-                         true};
+      [&](const Json& params, const json_rpc::Caller&) { return connections(state, ledger, params); }};
+  all["policy.flush"] = {
+      [&](const Json& params, const json_rpc::Caller&) { return flush(state, ledger, params); }, true};
 }
 
 }  // namespace
 
-std::map<std::string, RpcServer::MethodEntry> methods(NodeState& state, PolicyLedger& ledger,
-                                                      Followers& followers) {
-  std::map<std::string, RpcServer::MethodEntry> all;
-  all["status"] = {[&state](const Json&, const Caller&) -> Result<Json> { return state.status(); }};
-  all["resync"] = {[&state](const Json&, const Caller&) -> Result<Json> {
+json_rpc::Server::Methods methods(NodeState& state, PolicyLedger& ledger, Followers& followers) {
+  json_rpc::Server::Methods all;
+  all["status"] = {[&state](const Json&, const json_rpc::Caller&) -> Result<Json> { return state.status(); }};
+  all["resync"] = {[&state](const Json&, const json_rpc::Caller&) -> Result<Json> {
                      state.resync(ObjectFiles::Clock::now());
                      return state.status();
                    },
                    true};
-  all["pod.resolve"] = {[&state](const Json& params, const Caller&) { return resolve_pod(state, params); }};
-  all["networks"] = {[&state](const Json&, const Caller&) -> Result<Json> {
+  all["pod.resolve"] = {
+      [&state](const Json& params, const json_rpc::Caller&) { return resolve_pod(state, params); }};
+  all["networks"] = {[&state](const Json&, const json_rpc::Caller&) -> Result<Json> {
     return Json{{"objects", networks(state)}};
   }};
   add_policy_methods(all, state, ledger, followers);

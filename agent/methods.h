@@ -2,13 +2,12 @@
 #pragma once
 
 #include <cstdint>
-#include <map>
 #include <set>
 #include <string>
 
 #include "agent/node_state.h"
 #include "agent/policy_ledger.h"
-#include "agent/rpc_server.h"
+#include "core/json_rpc_server.h"
 
 namespace vmlane::agent {
 
@@ -17,7 +16,6 @@ using Followers = std::set<std::uint64_t>;
 
 // What can be asked over agent.sock: docs/agent.md has parameters and results. All arguments must outlive the
 // methods.
-std::map<std::string, RpcServer::MethodEntry> methods(NodeState& state, PolicyLedger& ledger,
-                                                      Followers& followers);
+json_rpc::Server::Methods methods(NodeState& state, PolicyLedger& ledger, Followers& followers);
 
 }  // namespace vmlane::agent

@@ -72,8 +72,10 @@ Result<> Switch::start(const SwitchOptions& options) {
   watch_descriptor(epoll_.get(), changed_.get());
   watch_descriptor(epoll_.get(), watch_.descriptor());
   VMLANE_TRY(make_directory(config_.run_dir));
-  VMLANE_ASSIGN(server_, RpcServer::listen(config_.switch_socket(), config_.vmlane_gid, epoll_.get()));
-  serve_methods();
+  VMLANE_ASSIGN(json_rpc::Server server,
+                json_rpc::Server::listen(config_.switch_socket(), config_.vmlane_gid, methods()));
+  watch_descriptor(epoll_.get(), server.fd());
+  server_.emplace(std::move(server));
   VMLANE_ASSIGN(worker_, Worker::create(options.worker, pool_));
   return worker_->start();
 }
@@ -83,15 +85,16 @@ Switch::~Switch() {
   for (auto& [network, uplink] : uplinks_) close_uplink(uplink);
 }
 
-void Switch::serve_methods() {
-  server_->serve("ports", [this](const Json&) -> Result<Json> { return ports_json(); });
-  server_->serve("macs", [this](const Json&) -> Result<Json> { return macs_json(); });
-  server_->serve("stats", [this](const Json&) -> Result<Json> { return stats_json(); });
-  server_->serve("drops", [this](const Json&) -> Result<Json> { return drops_json(); });
-  server_->serve("resync", [this](const Json&) -> Result<Json> {
-    resync();
-    return Json::object();
-  });
+json_rpc::Server::Methods Switch::methods() {
+  using json_rpc::Caller;
+  return {{"ports", {[this](const Json&, const Caller&) -> Result<Json> { return ports_json(); }}},
+          {"macs", {[this](const Json&, const Caller&) -> Result<Json> { return macs_json(); }}},
+          {"stats", {[this](const Json&, const Caller&) -> Result<Json> { return stats_json(); }}},
+          {"drops", {[this](const Json&, const Caller&) -> Result<Json> { return drops_json(); }}},
+          {"resync", {[this](const Json&, const Caller&) -> Result<Json> {
+             resync();
+             return Json::object();
+           }}}};
 }
 
 Result<> Switch::run(int stop) {
@@ -114,7 +117,7 @@ Result<> Switch::run(int stop) {
         if (changed.contains(config_.attachments_dir())) resync();
         connect_in(changed);
       } else {
-        server_->ready(descriptor);
+        server_->serve();
       }
     }
     connect_due();

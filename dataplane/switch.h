@@ -10,12 +10,12 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/json_rpc_server.h"
 #include "core/log.h"
 #include "core/node_config.h"
 #include "dataplane/directory_watch.h"
 #include "dataplane/memory.h"
 #include "dataplane/port_spec.h"
-#include "dataplane/rpc_server.h"
 #include "dataplane/uplink_port.h"
 #include "dataplane/vhost_port.h"
 #include "dataplane/worker.h"
@@ -66,7 +66,7 @@ class Switch {
   Switch(const NodeConfig& config, const Log& log, rte_mempool* pool, std::string boot_id,
          DirectoryWatch watch);
   Result<> start(const SwitchOptions& options);
-  void serve_methods();
+  json_rpc::Server::Methods methods();
 
   // Brings ports and uplinks in line with the records.
   void resync();
@@ -96,7 +96,7 @@ class Switch {
   Fd epoll_;
   Fd changed_;  // an event descriptor: a connection or an uplink came or went
   DirectoryWatch watch_;
-  std::unique_ptr<RpcServer> server_;
+  std::optional<json_rpc::Server> server_;
   std::unique_ptr<Worker> worker_;
   std::map<std::string, Attached> ports_;  // by attachment id
   std::map<std::string, Uplink> uplinks_;  // by network
