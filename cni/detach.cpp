@@ -114,12 +114,12 @@ Result<> reclaim_record(const Session& session, const Lane& lane, AttachmentReco
   }
   const Reclaim reclaim{session.node, record.key, &record, host, pod ? &*pod : nullptr, steps};
   VMLANE_ASSIGN(const Ipam ipam, record.ipam ? Ipam::parse(record.netconf) : Ipam());
+  VMLANE_TRY(lane.silence(reclaim));
   std::optional<Result<Ipam::Pending>> release;
   if (ipam.enabled()) {
     auto caller = Ipam::caller_of(record, session.env);
     caller.lock = lock.fd();
     if (!cni_path.empty() && cni_path != record.cni_path) caller.cni_path = cni_path + ":" + record.cni_path;
-    VMLANE_TRY(lane.silence(reclaim));
     VMLANE_TRY(steps.step("have IPAM release the addresses", [&]() -> Result<> {
       release = ipam.start(caller, "DEL");
       return {};

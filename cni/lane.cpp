@@ -35,6 +35,14 @@ std::function<Result<T>(const Request&)> operation(Lane& lane, Kernel& kernel,
 
 }  // namespace
 
+Result<> Lane::take_down(const Attachment& attachment) const {
+  Transaction steps(attachment.node.log, FaultPoint());
+  const Reclaim all{attachment.node, attachment.record.key, &attachment.record,
+                    attachment.host, &attachment.pod,       steps};
+  VMLANE_TRY(silence(all));
+  return reclaim(all);
+}
+
 int run_lane(const Invocation& invocation, Lane& lane, Kernel& kernel) {
   Plugin plugin;
   plugin.name = lane.type();

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cni/kernel.h"
+#include "cni/link_removal.h"
 #include "cni/request.h"
 #include "cni/result.h"
 #include "core/error.h"
@@ -67,6 +68,7 @@ struct Reclaim {
   const netlink::Namespace* pod =
       nullptr;               // set when the pod's namespace is there and is known to be the same one
   Transaction& transaction;  // numbers the steps; they have no undo
+  mutable LinkRemovals removals{};
 
   // A step that takes something away. A link may vanish between the look for it and the step, with the pod's
   // namespace or by its owner's hand: what is gone (Code::kNotFound) is success.
@@ -76,6 +78,16 @@ struct Reclaim {
       if (!done && done.error().code == Code::kNotFound) return {};
       return done;
     });
+  }
+  // The step that removes a link, and what its removal takes along. The link is gone when it returns; the
+  // kernel's last wait for it goes on beside the steps that follow.
+  Result<> remove_link(std::string_view name, const netlink::Namespace& where, int index,
+                       const LinkRemovals::Removal& removal) const {
+    return step(name, [&] { return removals.start(node.kernel, where, index, removal); });
+  }
+  Result<> remove_link(std::string_view name, const netlink::Namespace& where, int index) const {
+    return remove_link(name, where, index,
+                       [index](netlink::Netlink& links) { return links.delete_link(index); });
   }
 };
 
@@ -100,12 +112,14 @@ class Lane {
   virtual Result<> prepare(Attachment& attachment) = 0;
   // Makes the rest and returns interfaces, ips and routes.
   virtual Result<CniResult> apply(Attachment& attachment) = 0;
-  // Makes sure that the NIC neither gets nor sends another frame, so that its addresses may go to others
-  // while the links are still being removed.
+  // Makes sure that the NIC neither gets nor sends another frame, so that its addresses may go to others:
+  // removes its links, or has them closed. Only with a record.
   virtual Result<> silence(const Reclaim& reclaim) const = 0;
-  // Removes all that ADD made except IPAM and record. What is gone is success; what is somebody else's is
-  // left.
+  // Removes all that ADD made and silence() left, except IPAM and record. What is gone is success; what is
+  // somebody else's is left.
   virtual Result<> reclaim(const Reclaim& reclaim) const = 0;
+  // Both, as the undo of prepare().
+  Result<> take_down(const Attachment& attachment) const;
   // Code::kChanged naming what differs from the record.
   virtual Result<> check(const Inspection& inspection) = 0;
   // Code::kNotAvailable with reason and fix when ADD would fail for a reason of the node.

@@ -53,10 +53,11 @@ Result<> limit_received(Attachment& attachment, netlink::Netlink& place, const n
                                      [&] { return place.redirect_received(link.index, shaper.index); });
 }
 
-Result<> remove_limits(const Reclaim& reclaim, netlink::Netlink& place) {
-  VMLANE_ASSIGN(const auto shaper, find_shaper(place, reclaim.key.id()));
+Result<> remove_limits(const Reclaim& reclaim, const netlink::Namespace& where) {
+  VMLANE_ASSIGN(const auto place, reclaim.node.kernel.netlink(where));
+  VMLANE_ASSIGN(const auto shaper, find_shaper(*place, reclaim.key.id()));
   if (!shaper) return {};
-  return reclaim.step("remove the ifb", [&] { return place.delete_link(shaper->index); });
+  return reclaim.remove_link("remove the ifb", where, shaper->index);
 }
 
 Result<> check_limits(const Inspection& inspection, netlink::Netlink& place) {

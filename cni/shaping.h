@@ -23,7 +23,7 @@ Result<> limit_received(Attachment& attachment, netlink::Netlink& place, const n
                         const netlink::RateLimit& limit);
 
 // Step of DEL, after the link is removed: its ifb, if there is one.
-Result<> remove_limits(const Reclaim& reclaim, netlink::Netlink& place);
+Result<> remove_limits(const Reclaim& reclaim, const netlink::Namespace& where);
 
 // Code::kChanged when what limit_received() made is gone, by a record that says it was made.
 Result<> check_limits(const Inspection& inspection, netlink::Netlink& place);

@@ -321,7 +321,7 @@ Result<> release_bridge(const Reclaim& reclaim, netlink::Netlink& host, const st
   }
   VMLANE_ASSIGN(const bool used, has_ports(host, *bridge));
   if (!own || used) return others ? release_vlans(reclaim, host, *bridge, own, *others) : Result<>();
-  return reclaim.step("remove the bridge", [&] { return host.delete_link(bridge->index); });
+  return reclaim.remove_link("remove the bridge", reclaim.host, bridge->index);
 }
 
 Result<> bridge_status(const Node& node, netlink::Netlink& host, const BridgeConfig& config) {

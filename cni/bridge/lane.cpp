@@ -34,12 +34,16 @@ Result<std::optional<netlink::Link>> find_host_end(netlink::Netlink& host, const
 }
 
 // The bridge an attachment is on, when the record is lost: the one its host end is a port of.
-Result<std::string> bridge_of(netlink::Netlink& host, const Reclaim& reclaim,
-                              const std::optional<netlink::Link>& host_end) {
-  if (reclaim.record != nullptr) return reclaim.record->handles.value("bridge", "");
+Result<std::string> bridge_of(netlink::Netlink& host, const std::optional<netlink::Link>& host_end) {
   if (!host_end || host_end->master == 0) return std::string();
   VMLANE_ASSIGN(const auto bridge, host.find_link(host_end->master));
   return bridge ? bridge->name : std::string();
+}
+
+// The pod's end goes with it, wherever it has been moved or whatever it is called by now.
+Result<> remove_pair(const Reclaim& reclaim, const std::optional<netlink::Link>& host_end) {
+  if (!host_end) return {};
+  return reclaim.remove_link("remove the veth pair", reclaim.host, host_end->index);
 }
 
 Error changed(const std::string& what, const std::string& expected, const std::string& found) {
@@ -243,12 +247,7 @@ Result<> BridgeLane::prepare(Attachment& attachment) {
   // All that is made from here on is undone by the function that DEL uses; on the way there the bridge's lock
   // is no longer held.
   VMLANE_TRY(attachment.transaction.step(
-      "begin the links", [] { return Result<>(); },
-      [this, &attachment]() -> Result<> {
-        Transaction steps(attachment.node.log, FaultPoint());
-        return reclaim(Reclaim{attachment.node, attachment.record.key, &attachment.record, attachment.host,
-                               &attachment.pod, steps});
-      }));
+      "begin the links", [] { return Result<>(); }, [this, &attachment] { return take_down(attachment); }));
   std::optional<ObjectLock> lock;
   VMLANE_ASSIGN(lock, lock_bridge(node.config, config_.bridge));
   VMLANE_ASSIGN(const Ground ground, ensure_bridge(attachment, *host, config_));
@@ -316,18 +315,20 @@ Result<CniResult> BridgeLane::apply(Attachment& attachment) {
 Result<> BridgeLane::silence(const Reclaim& reclaim) const {
   VMLANE_ASSIGN(const auto host, reclaim.node.kernel.netlink(reclaim.host));
   VMLANE_ASSIGN(const auto host_end, find_host_end(*host, reclaim));
-  if (!host_end || !host_end->up) return {};
-  return reclaim.step("close the port", [&] { return host->change_link(host_end->index, {.up = false}); });
+  return remove_pair(reclaim, host_end);
 }
 
 Result<> BridgeLane::reclaim(const Reclaim& reclaim) const {
   VMLANE_ASSIGN(const auto host, reclaim.node.kernel.netlink(reclaim.host));
-  VMLANE_ASSIGN(const auto host_end, find_host_end(*host, reclaim));
-  VMLANE_ASSIGN(const std::string bridge, bridge_of(*host, reclaim, host_end));
-  // The pod's end goes with it, wherever it has been moved or whatever it is called by now.
-  VMLANE_TRY(reclaim.step("remove the veth pair",
-                          [&] { return host_end ? host->delete_link(host_end->index) : Result<>(); }));
-  VMLANE_TRY(remove_limits(reclaim, *host));
+  std::string bridge;
+  if (reclaim.record != nullptr) {
+    bridge = reclaim.record->handles.value("bridge", "");
+  } else {
+    VMLANE_ASSIGN(const auto host_end, find_host_end(*host, reclaim));
+    VMLANE_ASSIGN(bridge, bridge_of(*host, host_end));
+    VMLANE_TRY(remove_pair(reclaim, host_end));
+  }
+  VMLANE_TRY(remove_limits(reclaim, reclaim.host));
   VMLANE_TRY(forget_workload(reclaim));
   VMLANE_TRY(remove_masquerade(reclaim));
   if (bridge.empty()) return {};

@@ -125,7 +125,7 @@ Result<bool> remove_link(const Reclaim& reclaim, const netlink::Namespace& where
   VMLANE_ASSIGN(const auto link, find_own(*links, reclaim));
   if (!link) return false;
   const auto doubtful = doubtful_node(reclaim, where, link->index);
-  VMLANE_TRY(reclaim.step("remove the macvtap", [&] { return links->delete_link(link->index); }));
+  VMLANE_TRY(reclaim.remove_link("remove the macvtap", where, link->index));
   if (doubtful) VMLANE_TRY(doubtful->node.remove(doubtful->inode));
   return true;
 }
@@ -240,12 +240,7 @@ Result<> MacvtapLane::prepare(Attachment& attachment) {
   VMLANE_ASSIGN(const auto pod, node.kernel.netlink(attachment.pod));
   // All that is made from here on is undone by the function that DEL uses.
   VMLANE_TRY(attachment.transaction.step(
-      "begin the link", [] { return Result<>(); },
-      [this, &attachment]() -> Result<> {
-        Transaction steps(attachment.node.log, FaultPoint());
-        return reclaim(Reclaim{attachment.node, attachment.record.key, &attachment.record, attachment.host,
-                               &attachment.pod, steps});
-      }));
+      "begin the link", [] { return Result<>(); }, [this, &attachment] { return take_down(attachment); }));
   VMLANE_ASSIGN(const netlink::Link lower, find_lower(*host, lower_));
   record.handles["lower_index"] = lower.index;
   VMLANE_ASSIGN(const netlink::Link made, make_link(attachment, *pod, lower));
@@ -311,7 +306,6 @@ Result<CniResult> MacvtapLane::apply(Attachment& attachment) {
   return result;
 }
 
-// Taking the link down and removing it cost the kernel the same wait, so it is removed at once.
 Result<> MacvtapLane::silence(const Reclaim& reclaim) const {
   for (const netlink::Namespace* where : places(reclaim)) {
     VMLANE_ASSIGN(const bool removed, remove_link(reclaim, *where));
@@ -321,11 +315,8 @@ Result<> MacvtapLane::silence(const Reclaim& reclaim) const {
 }
 
 Result<> MacvtapLane::reclaim(const Reclaim& reclaim) const {
-  VMLANE_TRY(silence(reclaim));
-  for (const netlink::Namespace* where : places(reclaim)) {
-    VMLANE_ASSIGN(const auto links, reclaim.node.kernel.netlink(*where));
-    VMLANE_TRY(remove_limits(reclaim, *links));
-  }
+  if (reclaim.record == nullptr) VMLANE_TRY(silence(reclaim));
+  for (const netlink::Namespace* where : places(reclaim)) VMLANE_TRY(remove_limits(reclaim, *where));
   VMLANE_TRY(forget_workload(reclaim));
   const auto node = made_node(reclaim);
   if (!node) return {};

@@ -61,8 +61,19 @@ Result<> remove_tap(const Reclaim& reclaim, netlink::Netlink& pod, const netlink
   });
   // Without a record the bridge is found by the pair's port, which must be there until then.
   const bool together = reclaim.record != nullptr && only_ours && tap.group == link_group(reclaim.key.id());
-  return reclaim.step(together ? "remove the tap and the veth pair" : "remove the tap",
-                      [&] { return together ? pod.delete_group(tap.group) : pod.delete_link(tap.index); });
+  if (!together) return reclaim.remove_link("remove the tap", *reclaim.pod, tap.index);
+  return reclaim.remove_link(
+      "remove the tap and the veth pair", *reclaim.pod, tap.index,
+      [group = tap.group](netlink::Netlink& remover) { return remover.delete_group(group); });
+}
+
+Result<> remove_own_tap(const Reclaim& reclaim) {
+  if (reclaim.pod == nullptr) return {};
+  const std::string name = reclaim.record != nullptr ? reclaim.record->handles.value("tap", "")
+                                                     : names::tap_link(reclaim.key.ifname);
+  VMLANE_ASSIGN(const auto pod, reclaim.node.kernel.netlink(*reclaim.pod));
+  VMLANE_ASSIGN(const auto tap, pod->find_link(name));
+  return tap && is_own_tap(*tap, reclaim) ? remove_tap(reclaim, *pod, *tap) : Result<>();
 }
 
 }  // namespace
@@ -144,14 +155,13 @@ Result<> TapLane::wire_pod(Attachment& attachment, netlink::Netlink& pod_links, 
                                      [&] { return pod_links.change_link(pod_link.index, {.up = true}); });
 }
 
+Result<> TapLane::silence(const Reclaim& reclaim) const {
+  VMLANE_TRY(remove_own_tap(reclaim));
+  return BridgeLane::silence(reclaim);
+}
+
 Result<> TapLane::reclaim(const Reclaim& reclaim) const {
-  if (reclaim.pod != nullptr) {
-    const std::string name = reclaim.record != nullptr ? reclaim.record->handles.value("tap", "")
-                                                       : names::tap_link(reclaim.key.ifname);
-    VMLANE_ASSIGN(const auto pod, reclaim.node.kernel.netlink(*reclaim.pod));
-    VMLANE_ASSIGN(const auto tap, pod->find_link(name));
-    if (tap && is_own_tap(*tap, reclaim)) VMLANE_TRY(remove_tap(reclaim, *pod, *tap));
-  }
+  if (reclaim.record == nullptr) VMLANE_TRY(remove_own_tap(reclaim));
   return BridgeLane::reclaim(reclaim);
 }
 

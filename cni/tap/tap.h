@@ -19,6 +19,7 @@ class TapLane final : public BridgeLane {
   std::string about() const override { return "wires a virtual machine to a Linux bridge by a tap"; }
   std::vector<std::string> pod_links(const AttachmentKey& key) const override;
   void plan(AttachmentRecord& record) const override;
+  Result<> silence(const Reclaim& reclaim) const override;
   Result<> reclaim(const Reclaim& reclaim) const override;
   Result<> check(const Inspection& inspection) override;
   Result<> status(const Request& request, const Node& node) override;

@@ -245,12 +245,7 @@ Result<> VhostuserLane::prepare(Attachment& attachment) {
   // All that is made from here on is undone by the function that DEL uses; on the way there no lock of ours
   // is held.
   VMLANE_TRY(attachment.transaction.step(
-      "begin the port", [] { return Result<>(); },
-      [this, &attachment]() -> Result<> {
-        Transaction steps(attachment.node.log, FaultPoint());
-        return reclaim(Reclaim{attachment.node, attachment.record.key, &attachment.record, attachment.host,
-                               &attachment.pod, steps});
-      }));
+      "begin the port", [] { return Result<>(); }, [this, &attachment] { return take_down(attachment); }));
   std::uint32_t mtu = config_.mtu.value_or(kDefaultMtu);
   if (bridged_) {
     VMLANE_ASSIGN(mtu, join_bridge(attachment));
