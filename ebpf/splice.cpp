@@ -4,12 +4,12 @@
 #include <bpf/libbpf.h>
 #include <splice.skel.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <optional>
-#include <string>
 #include <string_view>
 
 #include "ebpf/ingress.h"
@@ -26,33 +26,42 @@ struct DestroySkeleton {
 };
 using Skeleton = std::unique_ptr<splice_bpf, DestroySkeleton>;
 
-Result<Skeleton> load(int target_index) {
+// The constants of the program, as they lie in memory.
+struct Pair {
+  std::uint32_t first = 0;
+  std::uint32_t second = 0;
+  bool operator==(const Pair&) const = default;
+};
+
+// The same for either order.
+Pair pair_of(int one_index, int other_index) {
+  const auto [first, second] = std::minmax(one_index, other_index);
+  return {static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(second)};
+}
+
+Result<Skeleton> load(const Pair& pair) {
   Skeleton skeleton(splice_bpf::open());
   if (!skeleton) return fail(libbpf_error("cannot open the splice program", errno));
-  skeleton->rodata->target_ifindex = static_cast<std::uint32_t>(target_index);
+  skeleton->rodata->first_ifindex = pair.first;
+  skeleton->rodata->second_ifindex = pair.second;
   if (const int error = splice_bpf::load(skeleton.get()); error != 0) {
     return fail(libbpf_error("cannot load the splice program", -error));
   }
   return skeleton;
 }
 
-Result<> attach_one_way(int from_index, int to_index, Attach attach) {
-  VMLANE_ASSIGN(const Skeleton skeleton, load(to_index));
-  return attach_to_ingress(from_index, bpf_program__fd(skeleton->progs.vmlane_splice), attach);
-}
-
-// Where a loaded program sends its frames; no value when it is gone or is no splice.
-std::optional<std::uint32_t> target_of(std::uint32_t program_id) {
+// What a loaded program joins; no value when it is gone or is no splice.
+std::optional<Pair> joined_by(std::uint32_t program_id) {
   const auto constants = read_constants(program_id, kProgramName);
-  std::uint32_t target = 0;
-  if (!constants || constants->size() != sizeof(target)) return std::nullopt;
-  std::memcpy(&target, constants->data(), sizeof(target));
-  return target;
+  Pair pair;
+  if (!constants || constants->size() != sizeof(pair)) return std::nullopt;
+  std::memcpy(&pair, constants->data(), sizeof(pair));
+  return pair;
 }
 
-Result<> check_one_way(int from_index, int to_index) {
+Result<> check_one_way(int from_index, int to_index, const Pair& pair) {
   return expect_on_ingress(
-      from_index, [&](std::uint32_t id) { return target_of(id) == static_cast<std::uint32_t>(to_index); },
+      from_index, [&](std::uint32_t id) { return joined_by(id) == pair; },
       "splice to " + link_text(to_index));
 }
 
@@ -67,16 +76,19 @@ Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index,
                        Attach attach) {
   silence_libbpf();
   return pod_namespace.run<void>([&]() -> Result<> {
-    VMLANE_TRY(attach_one_way(first_index, second_index, attach));
-    return attach_one_way(second_index, first_index, attach);
+    VMLANE_ASSIGN(const Skeleton skeleton, load(pair_of(first_index, second_index)));
+    const int program = bpf_program__fd(skeleton->progs.vmlane_splice);
+    VMLANE_TRY(attach_to_ingress(first_index, program, attach));
+    return attach_to_ingress(second_index, program, attach);
   });
 }
 
 Result<> check_splice(const netlink::Namespace& pod_namespace, int first_index, int second_index) {
   silence_libbpf();
   return pod_namespace.run<void>([&]() -> Result<> {
-    VMLANE_TRY(check_one_way(first_index, second_index));
-    return check_one_way(second_index, first_index);
+    const Pair pair = pair_of(first_index, second_index);
+    VMLANE_TRY(check_one_way(first_index, second_index, pair));
+    return check_one_way(second_index, first_index, pair);
   });
 }
 
