@@ -303,6 +303,29 @@ TEST_P(VethBridgeNetfilterTest, F025_PodsReachEachOtherOrTheCauseIsNamed) {
   }
 }
 
+// What docs/plugins.md tells whose chains are iptables-legacy's.
+TEST_P(VethBridgeNetfilterTest, F108_RuleOfTheAdministratorInALegacyTableIsEnough) {
+  const Json ignoring = bridged({{"bridgeNetfilter", "ignore"}});
+  for (const bool v6 : {false, true}) {
+    const std::string iptables = v6 ? "ip6tables-legacy" : "iptables-legacy";
+    SCOPED_TRACE(iptables);
+    if (!run({iptables, "-P", "FORWARD", "DROP"}).ok()) GTEST_SKIP() << "this kernel has no iptables-legacy";
+    attach("a", ignoring);
+    const std::string other = address_of(attach("b", ignoring), v6);
+    EXPECT_EQ(ping(pod("a").path(), other, {.count = 1}).received, 0)
+        << "without loss there would be nothing to accept";
+    must({iptables, "-I", "FORWARD", "-i", "br1", "-o", "br1", "-j", "ACCEPT"});
+    const PingResult reached = reach(pod("a").path(), other);
+    EXPECT_TRUE(reached.all()) << reached.output;
+    clear("a", ignoring);
+    clear("b", ignoring);
+    EXPECT_NE(run({iptables, "-S", "FORWARD"}).out.find("-i br1 -o br1 -j ACCEPT"), std::string::npos)
+        << "the administrator's rules are not ours to remove";
+    must({iptables, "-P", "FORWARD", "ACCEPT"});
+    must({iptables, "-F", "FORWARD"});
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Lane, VethBridgeNetfilterTest, ::testing::Values("vmlane-veth"),
                          [](const ::testing::TestParamInfo<std::string>&) { return "veth"; });
 

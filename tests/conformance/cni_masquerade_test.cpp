@@ -248,6 +248,21 @@ TEST_P(VethMasqueradeTest, PodReachesWhatKnowsNoWayBack) {
   }
 }
 
+TEST_P(VethMasqueradeTest, F108_WorksBesideANatTableOfIptablesLegacy) {
+  make_outside();
+  const auto masquerade_other = [&](const char* iptables, const char* source) {
+    return run({iptables, "-t", "nat", "-A", "POSTROUTING", "-s", source, "-j", "MASQUERADE"}).ok();
+  };
+  if (!masquerade_other("iptables-legacy", "198.51.100.0/24") ||
+      !masquerade_other("ip6tables-legacy", "2001:db8:77::/64"))
+    GTEST_SKIP() << "this kernel has no iptables-legacy";
+  attach("a", masqueraded());
+  for (const char* target : {"203.0.113.2", "2001:db8:f::2"}) {
+    const PingResult result = reach(pod("a").path(), target);
+    EXPECT_TRUE(result.all()) << result.output << rules();
+  }
+}
+
 TEST_P(VethMasqueradeTest, WithinTheSubnetAddressesStay) {
   attach("a", masqueraded());
   const std::string own = "192.0.2.2";
