@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-// What servers of the network grant a workload whose addresses nobody named: read off the frames towards it.
+// What servers of the network grant a workload whose addresses nobody named, read off the frames towards it,
+// and what it gives back, read off its own.
 #ifndef VMLANE_LEASE_WATCH_BPF_H
 #define VMLANE_LEASE_WATCH_BPF_H
 
@@ -64,39 +65,85 @@ __noinline int vmlane_take_lease4(struct vmlane_guard* guard, struct vmlane_dhcp
   return 1;
 }
 
-// An ACK (RFC 2131) for the workload's own MAC.
-__noinline int vmlane_watch_dhcp(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 owner) {
+// Whether the frame is a whole DHCP message between these ports, of BOOTP's operation (1: of a client, 2: of
+// a server), for the workload's own MAC.
+__noinline int vmlane_watched_dhcp(struct __sk_buff* skb, struct vmlane_guard* guard,
+                                   struct vmlane_dhcp* message, __u32 operation) {
+  __be16 server = bpf_htons(67), client = bpf_htons(68);
   struct vmlane_ip4_udp ip = {};
-  struct vmlane_dhcp reply = {};
   __be32 cookie = 0;
   int walk = VMLANE_WALK_ON;
 
-  if (!guard || bpf_skb_load_bytes(skb, VMLANE_ETH_HEADER, &ip, sizeof(ip)) || ip.version != 0x45 ||
-      ip.protocol != IPPROTO_UDP || (ip.fragment & bpf_htons(0x3fff)) || ip.source_port != bpf_htons(67) ||
-      ip.destination_port != bpf_htons(68))
+  if (!guard || !message || bpf_skb_load_bytes(skb, VMLANE_ETH_HEADER, &ip, sizeof(ip)) ||
+      ip.version != 0x45 || ip.protocol != IPPROTO_UDP || (ip.fragment & bpf_htons(0x3fff)) ||
+      ip.source_port != (operation == 2 ? server : client) ||
+      ip.destination_port != (operation == 2 ? client : server))
     return 0;
-  if (bpf_skb_load_bytes(skb, VMLANE_DHCP_AT, &reply.head, sizeof(reply.head)) || reply.head.operation != 2 ||
-      !reply.head.yours || !vmlane_guard_same_mac(reply.head.hardware_address, guard->macs[0]))
+  if (bpf_skb_load_bytes(skb, VMLANE_DHCP_AT, &message->head, sizeof(message->head)) ||
+      message->head.operation != operation ||
+      !vmlane_guard_same_mac(message->head.hardware_address, guard->macs[0]))
     return 0;
   if (bpf_skb_load_bytes(skb, VMLANE_DHCP_COOKIE_AT, &cookie, sizeof(cookie)) ||
       cookie != bpf_htonl(VMLANE_DHCP_COOKIE))
     return 0;
-  reply.at = VMLANE_DHCP_OPTIONS_AT;
-  reply.end = VMLANE_L4_OF_IP4 + bpf_ntohs(ip.udp_length);
+  message->at = VMLANE_DHCP_OPTIONS_AT;
+  message->end = VMLANE_L4_OF_IP4 + bpf_ntohs(ip.udp_length);
   for (__u32 i = 0; i < VMLANE_DHCP_MAX_OPTIONS; i++) {
-    walk = vmlane_dhcp_option(skb, &reply);
+    walk = vmlane_dhcp_option(skb, message);
     if (walk != VMLANE_WALK_ON) break;
   }
-  if (walk != VMLANE_WALK_DONE || reply.type != VMLANE_DHCP_ACK || !reply.lease) return 0;
+  return walk == VMLANE_WALK_DONE;
+}
+
+// An ACK (RFC 2131).
+__noinline int vmlane_watch_dhcp(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 owner) {
+  struct vmlane_dhcp reply = {};
+
+  if (!guard || !vmlane_watched_dhcp(skb, guard, &reply, 2) || reply.type != VMLANE_DHCP_ACK ||
+      !reply.head.yours || !reply.lease)
+    return 0;
   return vmlane_take_lease4(guard, &reply, owner);
+}
+
+// Others may have the address from now on, and the workload when it is granted again.
+__noinline int vmlane_give_back(struct vmlane_guard* guard, struct vmlane_network_address* address,
+                                __u32 owner) {
+  struct vmlane_network_address scratch;
+
+  if (!guard || !address) return 0;
+  for (__u32 slot = 0; slot < VMLANE_GUARD_MAX_LEARNED; slot++) {
+    struct vmlane_learned* learned = &guard->learned[slot];
+
+    if (!learned->until || learned->address[0] != address->address[0] ||
+        learned->address[1] != address->address[1] || learned->address[2] != address->address[2] ||
+        learned->address[3] != address->address[3])
+      continue;
+    vmlane_drop_claim(guard, slot, owner, &scratch);
+    learned->until = 0;
+  }
+  vmlane_look_now(owner);
+  return 1;
+}
+
+// A RELEASE (RFC 2131, 4.4.6), which goes to the server by unicast.
+__noinline int vmlane_watch_release(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 owner) {
+  struct vmlane_network_address address = {};
+  struct vmlane_dhcp message = {};
+
+  if (!guard || !vmlane_watched_dhcp(skb, guard, &message, 1) || message.type != VMLANE_DHCP_RELEASE)
+    return 0;
+  address.address[2] = VMLANE_MAPPED;
+  address.address[3] = message.head.client;
+  return vmlane_give_back(guard, &address, owner);
 }
 
 struct vmlane_walk6 {
   __u32 at;
   __u32 end;
+  __u32 is_release;  // the addresses are given back, not granted
 };
 
-// Takes one option of a reply in. Those of an IA_NA or IA_TA are walked as the message's own.
+// Takes one option of a message in. Those of an IA_NA or IA_TA are walked as the message's own.
 __noinline int vmlane_watch_option6(struct __sk_buff* skb, struct vmlane_guard* guard,
                                     struct vmlane_walk6* walk, __u32 owner) {
   struct vmlane_network_address address = {};
@@ -118,6 +165,10 @@ __noinline int vmlane_watch_option6(struct __sk_buff* skb, struct vmlane_guard* 
   if (bpf_skb_load_bytes(skb, at + 4, address.address, sizeof(address.address)) ||
       bpf_skb_load_bytes(skb, at + 24, &valid, sizeof(valid)))
     return VMLANE_WALK_BROKEN;
+  if (walk->is_release) {
+    vmlane_give_back(guard, &address, owner);
+    return VMLANE_WALK_ON;
+  }
   address.network = guard->network;
   if (!valid || !vmlane_learn(guard, &address, owner, vmlane_end_of(bpf_ntohl(valid)))) return VMLANE_WALK_ON;
   __sync_fetch_and_or(&guard->bound, VMLANE_BOUND_IPV6);
@@ -125,15 +176,19 @@ __noinline int vmlane_watch_option6(struct __sk_buff* skb, struct vmlane_guard* 
   return VMLANE_WALK_ON;
 }
 
-// A Reply (RFC 8415), which goes to the client's own link-local address.
-__noinline int vmlane_watch_dhcp6(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 owner) {
-  struct vmlane_walk6 walk = {.at = VMLANE_DHCP6_OPTIONS_AT};
+// The addresses of a message (RFC 8415): of a Reply, which goes to the client's own link-local address, or of
+// the client's Release.
+__noinline int vmlane_watch_dhcp6(struct __sk_buff* skb, struct vmlane_guard* guard, __u32 owner,
+                                  __u32 is_release) {
+  __be16 server = bpf_htons(VMLANE_DHCPV6_SERVER), client = bpf_htons(VMLANE_DHCPV6_CLIENT);
+  struct vmlane_walk6 walk = {.at = VMLANE_DHCP6_OPTIONS_AT, .is_release = is_release};
   struct udphdr udp;
   __u8 type;
 
   if (!guard || bpf_skb_load_bytes(skb, VMLANE_L4_OF_IP6, &udp, sizeof(udp)) ||
-      udp.source != bpf_htons(VMLANE_DHCPV6_SERVER) || udp.dest != bpf_htons(VMLANE_DHCPV6_CLIENT) ||
-      bpf_skb_load_bytes(skb, VMLANE_DHCP6_AT, &type, sizeof(type)) || type != VMLANE_DHCP6_REPLY)
+      udp.source != (is_release ? client : server) || udp.dest != (is_release ? server : client) ||
+      bpf_skb_load_bytes(skb, VMLANE_DHCP6_AT, &type, sizeof(type)) ||
+      type != (is_release ? VMLANE_DHCP6_RELEASE : VMLANE_DHCP6_REPLY))
     return 0;
   walk.end = VMLANE_L4_OF_IP6 + bpf_ntohs(udp.len);
   for (__u32 i = 0; i < VMLANE_DHCP6_MAX_OPTIONS; i++) {
@@ -179,9 +234,22 @@ static __always_inline void vmlane_watch(struct __sk_buff* skb, struct vmlane_gu
   if (skb->protocol != bpf_htons(ETH_P_IPV6) || bpf_skb_load_bytes(skb, 20, &protocol, sizeof(protocol)))
     return;
   if (protocol == IPPROTO_UDP)
-    vmlane_watch_dhcp6(skb, guard, owner);
+    vmlane_watch_dhcp6(skb, guard, owner, 0);
   else if (protocol == IPPROTO_ICMPV6)
     vmlane_watch_ra(skb, guard);
+}
+
+// To be called for each frame of such a workload that passed the guard, but for those of the short way.
+static __always_inline void vmlane_watch_sent(struct __sk_buff* skb, struct vmlane_guard* guard,
+                                              __u32 owner) {
+  __u8 protocol = 0;
+
+  if (skb->vlan_present) return;
+  if (skb->protocol == bpf_htons(ETH_P_IP))
+    vmlane_watch_release(skb, guard, owner);
+  else if (skb->protocol == bpf_htons(ETH_P_IPV6) &&
+           !bpf_skb_load_bytes(skb, 20, &protocol, sizeof(protocol)) && protocol == IPPROTO_UDP)
+    vmlane_watch_dhcp6(skb, guard, owner, 1);
 }
 
 #endif

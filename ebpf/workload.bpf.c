@@ -147,6 +147,8 @@ int vmlane_from_workload(struct __sk_buff *skb)
 		if (reason != VMLANE_GUARD_PASS)
 			return drop(guard, reason);
 	}
+	if (guard->flags & VMLANE_GUARD_LEARNS)
+		vmlane_watch_sent(skb, guard, key);
 	return guard->flags & VMLANE_GUARD_ANSWERS ? answer(skb, guard, key) : TC_ACT_UNSPEC;
 }
 

@@ -346,6 +346,23 @@ class LearningTest : public SourceGuardTest {
     const auto length = static_cast<std::uint8_t>(reply.size() + 8);
     grant(kIpv6, ipv6("fe80::1", link_local_, kUdp, Bytes{2, 35, 2, 34, 0, length, 0, 0} + reply));
   }
+  // By the workload itself, to the server.
+  void release_ipv4(const std::string& address) {
+    Bytes message = Bytes{1, 1, 6, 0} + Bytes(8) + ip_bytes(address) + Bytes(12) + mac_bytes(mac_);
+    message.resize(236);
+    message = message + Bytes{0x63, 0x82, 0x53, 0x63, 53, 1, 7, 255};
+    const auto length = static_cast<std::uint8_t>(message.size() + 8);
+    const Bytes packet = ipv4(address, "198.51.100.1", kUdp, Bytes{0, 68, 0, 67, 0, length, 0, 0} + message);
+    EXPECT_TRUE(passes(make_frame(other_station(), mac_, kEtherTypeIpv4, packet)));
+  }
+  void release_ipv6(const std::string& address) {
+    const Bytes ia =
+        Bytes{0, 3, 0, 40, 1, 2, 3, 4} + Bytes(8) + Bytes{0, 5, 0, 24} + ip_bytes(address) + Bytes(8);
+    const Bytes message = Bytes{8, 1, 2, 3, 0, 1, 0, 4, 0, 3, 0, 1} + ia;
+    const auto length = static_cast<std::uint8_t>(message.size() + 8);
+    const Bytes packet = ipv6(link_local_, "ff02::1:2", kUdp, Bytes{2, 34, 2, 35, 0, length, 0, 0} + message);
+    EXPECT_TRUE(passes(make_frame(broadcast_mac(), mac_, kIpv6, packet)));
+  }
   static Bytes bytes32(std::uint32_t number) {
     return {static_cast<std::uint8_t>(number >> 24), static_cast<std::uint8_t>(number >> 16),
             static_cast<std::uint8_t>(number >> 8), static_cast<std::uint8_t>(number)};
@@ -445,6 +462,28 @@ TEST_P(LearningTest, LeaseEndsInTime) {
   grant_ipv4("198.51.100.7");
   EXPECT_TRUE(passes(leased4));
   EXPECT_FALSE(passes(leased6));
+}
+
+TEST_P(LearningTest, ReleaseEndsTheLeaseAndNoOther) {
+  attach();
+  grant_ipv4("198.51.100.7");
+  grant_ipv6("2001:db8::7");
+  grant_ipv6("2001:db8::8");
+  const MacAddress node = other_station();
+  const Frame released4 = make_frame(node, mac_, kEtherTypeIpv4, from4("198.51.100.7"));
+  const Frame released6 = make_frame(node, mac_, kIpv6, from6("2001:db8::7"));
+  const Frame kept6 = make_frame(node, mac_, kIpv6, from6("2001:db8::8"));
+  for (const Frame& frame : {released4, released6, kept6}) EXPECT_TRUE(passes(frame));
+  release_ipv6("2001:db8::7");
+  EXPECT_FALSE(passes(released6));
+  EXPECT_TRUE(passes(kept6));
+  EXPECT_TRUE(passes(released4));
+  release_ipv4("198.51.100.7");
+  EXPECT_FALSE(passes(released4));
+  EXPECT_TRUE(passes(kept6));
+  EXPECT_EQ(learned(), std::vector<std::string>{"2001:db8::8"});
+  grant_ipv4("198.51.100.7");
+  EXPECT_TRUE(passes(released4));
 }
 
 TEST_P(LearningTest, AnotherLeaseEndsTheOneBefore) {
