@@ -115,6 +115,55 @@ TEST_P(GuestAnswersTest, WithoutTheGuardTheyAreGivenAllTheSame) {
   EXPECT_TRUE(ask(make_dhcp(mac_, discover())).has_value());
 }
 
+// A secondary network is not to take the default route: a router is named only where IPAM gives a default
+// route, the server always, and other routes are told as classless ones.
+TEST_P(GuestAnswersTest, F112_RouterIsToldOnlyWhereADefaultRouteIs) {
+  constexpr int kRouter = 3;
+  constexpr int kServer = 54;
+  constexpr int kClasslessRoutes = 121;
+  const auto offer_with = [&](const Json& routes) {
+    attach({{"isGateway", false},
+            {"gatewayMode", "virtual"},
+            {"ipam",
+             {{"type", "host-local"},
+              {"dataDir", ipam_dir().string()},
+              {"ranges", {{{{"subnet", "192.0.2.0/24"}}}}},
+              {"routes", routes}}}});
+    const auto reply = ask(make_dhcp(mac_, discover()));
+    EXPECT_TRUE(reply.has_value());
+    guest_.reset();
+    EXPECT_CNI_OK(del("/run/netns/a", conf_));
+    pods().at("a")->remove();
+    return reply ? read_dhcp(read_reply(*reply).payload) : DhcpReply();
+  };
+  const DhcpReply none = offer_with(Json::array());
+  EXPECT_EQ(none.options.at(kServer), bytes_of(ip("192.0.2.1")));
+  EXPECT_FALSE(none.options.contains(kRouter));
+  EXPECT_FALSE(none.options.contains(kClasslessRoutes));
+  const DhcpReply one = offer_with({{{"dst", "203.0.113.0/24"}}});
+  EXPECT_FALSE(one.options.contains(kRouter));
+  EXPECT_EQ(one.options.at(kClasslessRoutes), (Bytes{24, 203, 0, 113, 192, 0, 2, 1}));
+  const DhcpReply all = offer_with({{{"dst", "0.0.0.0/0"}}});
+  EXPECT_EQ(all.options.at(kRouter), bytes_of(ip("192.0.2.1")));
+}
+
+TEST_P(GuestAnswersTest, F112_WithoutAnAddressNobodyServes) {
+  attach({{"ipam", nullptr}});
+  EXPECT_FALSE(ask(make_dhcp(mac_, discover())).has_value());
+}
+
+// Renewals are answered for as long as the attachment lives, whatever becomes of what made it.
+TEST_P(GuestAnswersTest, F112_LeaseIsRenewedAndStrangersAreNotServed) {
+  attach({{"spoofCheck", false}});
+  const DhcpQuestion renewal{.type = 3, .xid = 7, .client = address_, .destination = "192.0.2.1"};
+  const auto reply = ask(make_dhcp(mac_, renewal));
+  ASSERT_TRUE(reply.has_value());
+  EXPECT_EQ(read_dhcp(read_reply(*reply).payload).type, 5);
+  const MacAddress stranger{{0x02, 0, 0, 0, 0x99, 0x99}};
+  guest_->send(make_dhcp(stranger, discover()));
+  EXPECT_FALSE(guest_->receive([&](const Frame& got) { return destination_of(got) == stranger; }, kPatience));
+}
+
 TEST_P(GuestAnswersTest, BadKeysAreNamed) {
   const Pod& pod = make_pod("a");
   const std::vector<std::pair<Json, std::string>> cases = {
