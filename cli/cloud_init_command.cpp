@@ -6,10 +6,10 @@
 #include <ostream>
 
 #include "cli/app.h"
-#include "cli/cloud_init.h"
 #include "cli/nic_choice.h"
 #include "cli/node_source.h"
-#include "cli/seed_image.h"
+#include "cloud-init/seed.h"
+#include "cloud-init/seed_image.h"
 #include "core/files.h"
 
 namespace vmlane::cli {
@@ -31,8 +31,8 @@ struct CloudInitArguments {
   bool keep_names = false;
   std::vector<std::string> key_files;
   std::string user_data_file;
-  CloudInitOptions options;  // gateway6, hostname, instance_id
-  std::string print;         // one file's name; empty: all
+  cloud_init::SeedOptions options;  // gateway6, hostname, instance_id
+  std::string print;                // one file's name; empty: all
   std::string directory;
   std::string image;
   bool force = false;
@@ -47,17 +47,17 @@ Result<std::string> read_given_file(const std::string& option, const std::string
   return std::move(text).value_or("");
 }
 
-Result<CloudInitOptions> read_options(const CloudInitArguments& arguments) {
-  CloudInitOptions options = arguments.options;
+Result<cloud_init::SeedOptions> read_options(const CloudInitArguments& arguments) {
+  cloud_init::SeedOptions options = arguments.options;
   options.set_names = !arguments.keep_names;
   for (const std::string& file : arguments.key_files) {
     VMLANE_ASSIGN(const std::string text, read_given_file("--ssh-key", file));
-    VMLANE_ASSIGN(const auto keys, parse_ssh_keys(text, "--ssh-key " + file));
+    VMLANE_ASSIGN(const auto keys, cloud_init::parse_ssh_keys(text, "--ssh-key " + file));
     options.ssh_keys.insert(options.ssh_keys.end(), keys.begin(), keys.end());
   }
   if (!arguments.user_data_file.empty()) {
     VMLANE_ASSIGN(options.user_data, read_given_file("--user-data", arguments.user_data_file));
-    VMLANE_TRY(check_user_data(*options.user_data, "--user-data " + arguments.user_data_file));
+    VMLANE_TRY(cloud_init::check_user_data(*options.user_data, "--user-data " + arguments.user_data_file));
   }
   return options;
 }
@@ -93,7 +93,7 @@ Result<> refuse_to_replace(const std::vector<fs::path>& targets) {
   return {};
 }
 
-void print_files(const std::string& only, const CloudInitData& data, const Context& context) {
+void print_files(const std::string& only, const cloud_init::Seed& data, const Context& context) {
   for (const auto& [name, content] : data.files()) {
     if (only.empty())
       context.out() << "--- # " << name << "\n" << *content;
@@ -103,7 +103,8 @@ void print_files(const std::string& only, const CloudInitData& data, const Conte
   }
 }
 
-Result<> write_files(const CloudInitArguments& arguments, const CloudInitData& data, const Context& context) {
+Result<> write_files(const CloudInitArguments& arguments, const cloud_init::Seed& data,
+                     const Context& context) {
   const fs::path directory = absolute_path(arguments.directory);
   const fs::path image = absolute_path(arguments.image);
   std::vector<fs::path> targets;
@@ -112,16 +113,17 @@ Result<> write_files(const CloudInitArguments& arguments, const CloudInitData& d
   }
   if (!image.empty()) targets.push_back(image);
   if (!arguments.force) VMLANE_TRY(refuse_to_replace(targets));
-  if (!directory.empty()) VMLANE_TRY(write_seed_directory(directory, data));
-  if (!image.empty()) VMLANE_TRY(write_seed_image(image, data, context.invocation.variable("PATH")));
+  if (!directory.empty()) VMLANE_TRY(cloud_init::write_seed_directory(directory, data));
+  if (!image.empty())
+    VMLANE_TRY(cloud_init::write_seed_image(image, data, context.invocation.variable("PATH")));
   for (const fs::path& target : targets) context.out() << target.string() << "\n";
   return {};
 }
 
 Result<> make_cloud_init(const CloudInitArguments& arguments, const Context& context) {
-  VMLANE_ASSIGN(const CloudInitOptions options, read_options(arguments));
+  VMLANE_ASSIGN(const cloud_init::SeedOptions options, read_options(arguments));
   VMLANE_ASSIGN(const auto nics, read_nics(arguments, context));
-  VMLANE_ASSIGN(const CloudInitData data, cloud_init_data(nics, options));
+  VMLANE_ASSIGN(const cloud_init::Seed data, cloud_init::make_seed(nics, options));
   if (!arguments.directory.empty() || !arguments.image.empty()) return write_files(arguments, data, context);
   print_files(arguments.print, data, context);
   return {};

@@ -30,6 +30,8 @@ struct LabArguments {
   std::vector<std::string> cni_dirs;
   std::string guest_dir;
   unsigned ready_seconds = 180;
+  bool cloud_init = false;
+  bool ignore_cloud_init = false;
   lab::LabOptions options;  // the rest of `up`
   bool host = false;
   unsigned limit = 0;
@@ -82,6 +84,9 @@ int up(const LabArguments& arguments, const Context& context) {
   options.guest_dir =
       arguments.guest_dir.empty() ? default_guest_dir(context) : fs::path(arguments.guest_dir);
   options.ready_limit = std::chrono::seconds(arguments.ready_seconds);
+  if (arguments.cloud_init) options.plan.cloud_init = lab::CloudInit::kDrive;
+  if (arguments.ignore_cloud_init) options.plan.cloud_init = lab::CloudInit::kIgnored;
+  options.search_path = context.invocation.variable("PATH");
   const lab::Progress progress(context.err());
   const lab::Interrupt interrupt;
   const auto started = lab::lab_up(options, progress, [] { return lab::Interrupt::requested(); });
@@ -145,8 +150,14 @@ void add_up(CLI::App& group, const std::shared_ptr<LabArguments>& arguments, Con
       ->add_option("--default-network", arguments->options.plan.default_network,
                    "NetworkAttachmentDefinition that stands in for the pod network")
       ->type_name("[NS/]NAME");
-  command->add_flag("--ignore-cloud-init", arguments->options.plan.ignore_cloud_init,
-                    "start VMs whose cloud-init data the guest does not run");
+  auto* ignore = command->add_flag("--ignore-cloud-init", arguments->ignore_cloud_init,
+                                   "start VMs whose cloud-init data the guest does not run");
+  command
+      ->add_flag(
+          "--cloud-init", arguments->cloud_init,
+          "tell each VM its network, and its object's cloud-init data, by a NoCloud drive and by nothing "
+          "else; its guest must run cloud-init (scripts/guest-image --cloud-init)")
+      ->excludes(ignore);
   command->add_flag("--keep", arguments->options.keep, "leave what was made when starting fails");
   add_output_option(*command, context);
   command->callback(

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/output.h"
 
-#include <yaml-cpp/yaml.h>
-
 #include <algorithm>
+
+#include "manifests/yaml.h"
 
 namespace vmlane::cli {
 namespace {
@@ -61,34 +61,7 @@ void leaves(const Json& value, const std::string& path, std::string& text) {
   }
 }
 
-void emit(YAML::Emitter& out, const Json& value) {
-  if (value.is_object()) {
-    out << (value.empty() ? YAML::Flow : YAML::Block) << YAML::BeginMap;
-    for (const auto& [key, member] : value.items()) {
-      out << YAML::Key << YAML::DoubleQuoted << key << YAML::Value;
-      emit(out, member);
-    }
-    out << YAML::EndMap;
-  } else if (value.is_array()) {
-    out << (value.empty() ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
-    for (const Json& item : value) emit(out, item);
-    out << YAML::EndSeq;
-  } else if (value.is_string()) {
-    out << YAML::DoubleQuoted << value.get_ref<const std::string&>();
-  } else if (value.is_null()) {
-    out << YAML::Null;
-  } else {
-    out << to_text(value);
-  }
-}
-
 }  // namespace
-
-std::string to_yaml(const Json& json) {
-  YAML::Emitter out;
-  emit(out, json);
-  return std::string(out.c_str()) + "\n";
-}
 
 std::string render_rows(OutputFormat format, const std::vector<Column>& columns, const Json& rows) {
   if (format == OutputFormat::kTable) return table(columns, rows);

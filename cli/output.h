@@ -28,7 +28,4 @@ std::string render_rows(OutputFormat format, const std::vector<Column>& columns,
 // ("netconf.ipam.type: host-local").
 std::string render_object(OutputFormat format, const Json& object);
 
-// One YAML document. Strings are always quoted, so that "yes", "1e3" or a MAC stay strings.
-std::string to_yaml(const Json& json);
-
 }  // namespace vmlane::cli

@@ -7,6 +7,7 @@
 
 #include "cli/agent_client.h"
 #include "cli/app.h"
+#include "manifests/yaml.h"
 
 namespace vmlane::cli {
 namespace {

@@ -35,7 +35,8 @@ struct LabOptions {
   std::string qemu = "qemu-system-x86_64";
   std::chrono::seconds ready_limit{180};  // for each guest
   PlanOptions plan;
-  bool keep = false;  // leave what was made when `up` fails
+  std::string search_path;  // PATH, for the program that makes NoCloud drives
+  bool keep = false;        // leave what was made when `up` fails
 };
 
 // Starts what the files describe and returns when every guest is ready. On failure, or when interrupted,

@@ -3,6 +3,7 @@
 
 #include <set>
 
+#include "cloud-init/seed.h"
 #include "core/names.h"
 #include "multus-adapter/kubevirt.h"
 #include "multus-adapter/network_selection.h"
@@ -113,7 +114,18 @@ Result<> check_interface(const ObjectStore& objects, const VirtualMachineInstanc
   return {};
 }
 
+// What a NoCloud drive would be made of.
+Result<> check_drive(const VirtualMachineInstance& vm) {
+  const std::string subject = "VirtualMachineInstance " + vm.id();
+  if (!vm.unread_keys.empty())
+    return fail(Code::kInvalidConfig, subject + ": key \"" + vm.unread_keys[0] + "\" refers to a Secret",
+                "a lab has none: give the text itself, as userData and networkData");
+  if (vm.user_data.empty()) return {};
+  return cloud_init::check_user_data(vm.user_data, subject + ": userData");
+}
+
 Result<> check_cloud_init(const VirtualMachineInstance& vm, const PlanOptions& options, LabPlan& plan) {
+  if (options.cloud_init == CloudInit::kDrive) return check_drive(vm);
   std::string keys;
   const auto add = [&keys](const std::string& key) { keys += (keys.empty() ? "" : ", ") + key; };
   if (!vm.user_data.empty()) add("userData");
@@ -122,8 +134,12 @@ Result<> check_cloud_init(const VirtualMachineInstance& vm, const PlanOptions& o
   if (keys.empty()) return {};
   const std::string problem = "VirtualMachineInstance " + vm.id() + " has cloud-init " + keys +
                               ", which the lab's guest does not run";
-  if (!options.ignore_cloud_init)
-    return fail(Code::kInvalidConfig, problem, "take it out, or start the lab with --ignore-cloud-init");
+  if (options.cloud_init == CloudInit::kRefused) {
+    return fail(
+        Code::kInvalidConfig, problem,
+        "take it out, or start the lab with --ignore-cloud-init, or with --cloud-init and a guest that "
+        "runs it");
+  }
   plan.warnings.push_back(problem);
   return {};
 }

@@ -13,10 +13,17 @@
 
 namespace vmlane::lab {
 
+// What becomes of a VM object's cloud-init data.
+enum class CloudInit {
+  kRefused,  // the guest has no cloud-init, so data for it is an error
+  kIgnored,  // the same, with a warning
+  kDrive,    // every guest runs cloud-init and gets a NoCloud drive with that data and its network
+};
+
 struct PlanOptions {
   std::string default_network;  // "[ns/]name" of what stands in for the pod network; empty: there is none
   std::filesystem::path conf_dir = "/etc/cni/net.d";  // configurations of NADs without one
-  bool ignore_cloud_init = false;
+  CloudInit cloud_init = CloudInit::kRefused;
 };
 
 struct PlannedWorkload {
@@ -38,7 +45,8 @@ struct LabPlan {
 
 // Decides what the lab can run. Pure; nothing is made when it fails. Errors (Code::kInvalidConfig, kNotFound)
 // name object and key and say what the lab runs instead: VMs on the tap and macvtap lanes with virtio NICs
-// and at least 128 MiB, no cloud-init, pods with a command of their own and a network of their own.
+// and at least 128 MiB, cloud-init data only where asked for, pods with a command of their own and a network
+// of their own.
 Result<LabPlan> plan_lab(const multus::ObjectStore& objects, const PlanOptions& options);
 
 // The objects that vmlane-multus is to see, as one JSON List: the networks, and the plan's pods. host-local

@@ -66,10 +66,14 @@ struct OpenFiles {
   Fd kernel;
   Fd initramfs;
   Fd console_log;
+  Fd seed;
 };
 
-Result<OpenFiles> open_files(const QemuPlace& place) {
+Result<OpenFiles> open_files(const QemuSpec& spec, const QemuPlace& place) {
   OpenFiles files;
+  if (spec.seed) {
+    VMLANE_ASSIGN(files.seed, open_high(place.seed, O_RDONLY));
+  }
   VMLANE_ASSIGN(files.kernel, open_high(place.guest.kernel, O_RDONLY));
   VMLANE_ASSIGN(files.initramfs, open_high(place.guest.initramfs, O_RDONLY));
   VMLANE_ASSIGN(files.console_log,
@@ -114,6 +118,7 @@ std::vector<HandedOver> handed_over(const OpenFiles& files, const std::vector<Fd
   std::vector<HandedOver> handed = {{files.kernel.get(), QemuDescriptors::kKernel},
                                     {files.initramfs.get(), QemuDescriptors::kInitramfs},
                                     {files.console_log.get(), QemuDescriptors::kConsoleLog}};
+  if (files.seed) handed.push_back({files.seed.get(), QemuDescriptors::kSeed});
   int number = QemuDescriptors::kFirstTap;
   for (const Fd& queue : queues) handed.push_back({queue.get(), number++});
   return handed;
@@ -134,7 +139,7 @@ Result<ProcessRef> start_qemu(const QemuSpec& spec, const std::vector<TapPort>& 
   if (::chown(place.directory.c_str(), place.uid, place.gid) != 0)
     return fail(
         io_error("cannot give " + place.directory.string() + " to uid " + std::to_string(place.uid), errno));
-  VMLANE_ASSIGN(const OpenFiles files, open_files(place));
+  VMLANE_ASSIGN(const OpenFiles files, open_files(spec, place));
   VMLANE_ASSIGN(const std::vector<Fd> queues, open_queues(taps, place));
   VMLANE_ASSIGN(const Fd output, open_high(place.output, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, 0640));
   Daemon qemu;

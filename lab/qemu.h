@@ -38,6 +38,7 @@ struct QemuPlace {
   gid_t gid = 0;
   std::optional<gid_t> kvm_group;
   GuestFiles guest;
+  std::filesystem::path seed;  // of a spec with one
 };
 
 // Starts QEMU as libvirt does for KubeVirt: an unprivileged process without capabilities in the pod's

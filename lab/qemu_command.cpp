@@ -60,6 +60,16 @@ void share_memory(std::vector<std::string>& command, std::uint64_t mebibytes) {
        "-machine", "memory-backend=memory"});
 }
 
+// The drive is a descriptor of QEMU's, which has no path to it.
+void add_seed(std::vector<std::string>& command) {
+  command.insert(
+      command.end(),
+      {"-add-fd", "fd=" + std::to_string(QemuDescriptors::kSeed) + ",set=2", "-blockdev",
+       "driver=raw,node-name=seed,read-only=on,file.driver=file,file.locking=off,file.filename=/dev/"
+       "fdset/2",
+       "-device", "virtio-blk-pci,drive=seed"});
+}
+
 std::string socket_port(const std::string& id, std::string_view path) {
   return "socket,id=" + id + ",path=" + std::string(path) + ",server=on,wait=off";
 }
@@ -87,6 +97,7 @@ std::vector<std::string> qemu_command(const QemuSpec& spec) {
   add({"-chardev", socket_port("console", kConsoleSocket) + ",logfile=/dev/fdset/1", "-serial",
        "chardev:console"});
   add({"-chardev", socket_port("command", kCommandSocket), "-serial", "chardev:command"});
+  if (spec.seed) add_seed(command);
   const bool shares = std::ranges::any_of(
       spec.nics, [](const QemuNic& nic) { return std::holds_alternative<VhostSocket>(nic.backend); });
   if (shares) share_memory(command, spec.memory_mib);

@@ -48,6 +48,7 @@ struct QemuSpec {
   unsigned vcpus = 1;
   bool kvm = false;
   std::string kernel_arguments;
+  bool seed = false;  // a read-only drive with what cloud-init is told
   std::vector<QemuNic> nics;
 };
 
@@ -57,7 +58,8 @@ struct QemuDescriptors {
   static constexpr int kKernel = 10;
   static constexpr int kInitramfs = 11;
   static constexpr int kConsoleLog = 12;
-  static constexpr int kFirstTap = 13;
+  static constexpr int kSeed = 13;  // nothing is there without a seed
+  static constexpr int kFirstTap = 14;
 };
 
 // Unix sockets in the directory QEMU runs in: its two serial ports.

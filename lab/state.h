@@ -23,6 +23,7 @@ struct LabPaths {
   std::filesystem::path objects_file() const { return root / "objects/objects.json"; }
   std::filesystem::path namespaces_dir() const { return root / "netns"; }
   std::filesystem::path host_namespace() const { return namespaces_dir() / "host"; }
+  std::filesystem::path seeds_dir() const { return root / "seeds"; }
   std::filesystem::path ipam_dir() const { return root / "state/ipam"; }
   std::filesystem::path log_dir() const { return root / "log"; }
   std::filesystem::path bpf_dir() const;
@@ -50,6 +51,10 @@ struct Workload {
     return paths.namespaces_dir() / (ns + "_" + pod_name);
   }
   std::filesystem::path vm_directory(const LabPaths& paths) const { return paths.root / "vm" / file_name(); }
+  // Its NoCloud drive, which may hold secrets: root's.
+  std::filesystem::path seed(const LabPaths& paths) const {
+    return paths.seeds_dir() / (file_name() + ".iso");
+  }
   std::filesystem::path console_log(const LabPaths& paths) const {
     return paths.log_dir() / (file_name() + ".console");
   }

@@ -7,6 +7,8 @@
 #include <cerrno>
 #include <sstream>
 
+#include "cloud-init/seed.h"
+#include "cloud-init/seed_image.h"
 #include "core/boot_id.h"
 #include "core/exec.h"
 #include "core/hash.h"
@@ -97,6 +99,8 @@ class Starter {
   Result<> attach(const PlannedWorkload& planned, Workload& workload);
   Result<> start_pod(const PlannedWorkload& planned, Workload& workload);
   Result<> start_vm(const PlannedWorkload& planned, Workload& workload);
+  Result<> make_seed(const multus::VirtualMachineInstance& vm, const std::vector<AttachmentRecord>& records,
+                     const Workload& workload) const;
   Result<> wait_for_guest(Workload& workload);
   Result<std::vector<AttachmentRecord>> records_of(const Workload& workload) const;
   Result<TapPort> tap_port(const Workload& workload, const AttachmentRecord& record, unsigned vcpus) const;
@@ -301,6 +305,11 @@ Result<> Starter::start_vm(const PlannedWorkload& planned, Workload& workload) {
     taps.push_back(tap);
     spec.nics.push_back({nic.mac, nic.mtu, tap.queues});
   }
+  spec.seed = options_.plan.cloud_init == CloudInit::kDrive;
+  if (spec.seed) {
+    VMLANE_TRY(make_seed(vm, records, workload));
+    nics.clear();  // what cloud-init says must be all that the guest hears
+  }
   VMLANE_ASSIGN(spec.kernel_arguments, kernel_command_line(vm.name, nics));
   const KvmAccess kvm = kvm_access(config_.owner_uid, config_.owner_gid);
   spec.kvm = kvm.usable;
@@ -308,6 +317,18 @@ Result<> Starter::start_vm(const PlannedWorkload& planned, Workload& workload) {
   progress_.line("vm " + workload.id(), "QEMU runs (pid " + std::to_string(qemu.pid) +
                                             (spec.kvm ? ", KVM)" : ", no usable KVM: emulated)"));
   return {};
+}
+
+Result<> Starter::make_seed(const multus::VirtualMachineInstance& vm,
+                            const std::vector<AttachmentRecord>& records, const Workload& workload) const {
+  // Without netplan, cloud-init before 23.1 makes another route of ::/0.
+  cloud_init::SeedOptions options{.gateway6 = true, .hostname = vm.name.substr(0, vm.name.find('.'))};
+  if (!vm.user_data.empty()) options.user_data = vm.user_data;
+  if (!vm.network_data.empty()) options.network_config = vm.network_data;
+  auto seed = cloud_init::make_seed(records, options);
+  if (!seed) return fail(seed.error().wrap("cannot tell VM " + vm.id() + " its network"));
+  VMLANE_TRY(make_directory(paths_.seeds_dir(), {.mode = 0700}));
+  return cloud_init::write_seed_image(workload.seed(paths_), *seed, options_.search_path);
 }
 
 Result<ProcessRef> Starter::launch_qemu(const QemuSpec& spec, const std::vector<TapPort>& taps,
@@ -319,7 +340,8 @@ Result<ProcessRef> Starter::launch_qemu(const QemuSpec& spec, const std::vector<
                         .uid = config_.owner_uid,
                         .gid = config_.owner_gid,
                         .kvm_group = kvm_group,
-                        .guest = guest_files(options_)};
+                        .guest = guest_files(options_),
+                        .seed = workload.seed(paths_)};
   auto started = start_qemu(spec, taps, place, recorder(workload));
   if (!started) return fail(started.error().wrap("cannot start VM " + workload.id()));
   return started;

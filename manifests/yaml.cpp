@@ -181,6 +181,27 @@ void refuse_endless_documents(const std::string& text) {
   }
 }
 
+void emit(YAML::Emitter& out, const Json& value) {
+  if (value.is_object()) {
+    out << (value.empty() ? YAML::Flow : YAML::Block) << YAML::BeginMap;
+    for (const auto& [key, member] : value.items()) {
+      out << YAML::Key << YAML::DoubleQuoted << key << YAML::Value;
+      emit(out, member);
+    }
+    out << YAML::EndMap;
+  } else if (value.is_array()) {
+    out << (value.empty() ? YAML::Flow : YAML::Block) << YAML::BeginSeq;
+    for (const Json& item : value) emit(out, item);
+    out << YAML::EndSeq;
+  } else if (value.is_string()) {
+    out << YAML::DoubleQuoted << value.get_ref<const std::string&>();
+  } else if (value.is_null()) {
+    out << YAML::Null;
+  } else {
+    out << to_text(value);
+  }
+}
+
 }  // namespace
 
 Result<std::vector<YamlDocument>> parse_yaml(std::string_view text, std::string_view what) {
@@ -200,6 +221,12 @@ Result<std::vector<YamlDocument>> parse_yaml(std::string_view text, std::string_
   } catch (const YAML::Exception& error) {
     return fail(Code::kDecode, subject + " is not valid YAML at " + position(error.mark) + ": " + error.msg);
   }
+}
+
+std::string to_yaml(const Json& json) {
+  YAML::Emitter out;
+  emit(out, json);
+  return std::string(out.c_str()) + "\n";
 }
 
 }  // namespace vmlane

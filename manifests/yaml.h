@@ -23,4 +23,8 @@ struct YamlDocument {
 // column.
 Result<std::vector<YamlDocument>> parse_yaml(std::string_view text, std::string_view what);
 
+// One YAML document, with a newline at its end. Strings are always quoted, so that "yes", "1e3" or a MAC stay
+// strings.
+std::string to_yaml(const Json& json);
+
 }  // namespace vmlane

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // An attachment record, which daemons and vmlanectl read and a DEL goes by, and what cloud-init is told of
 // it.
-#include "cli/cloud_init.h"
+#include "cloud-init/seed.h"
 #include "core/record.h"
 #include "manifests/yaml.h"
 #include "tests/fuzz/fuzz.h"
@@ -11,7 +11,7 @@ namespace {
 
 // Whatever a record holds, cloud-init gets YAML.
 void tell_cloud_init(const AttachmentRecord& record) {
-  const auto data = cli::cloud_init_data({record}, {});
+  const auto data = cloud_init::make_seed({record}, {});
   if (!data) return require_told(data.error());
   for (const auto& [name, text] : data->files()) {
     const auto parsed = parse_yaml(*text, name);

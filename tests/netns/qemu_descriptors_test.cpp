@@ -15,9 +15,10 @@ class QemuDescriptorsTest : public HostFixture {
     HostFixture::SetUp();
     if (IsSkipped()) return;
     Pod& pod = make_pod("a");
-    for (const char* name : {"kernel", "initramfs"}) spit(directory() / name, name);
+    for (const char* name : {"kernel", "initramfs", "seed"}) spit(directory() / name, name);
     // In QEMU's place: says what it has under the numbers QEMU is told.
-    spit(directory() / "qemu", "#!/bin/sh\nfor n in 10 11 12 13 14 15; do readlink /proc/$$/fd/$n; done\n");
+    spit(directory() / "qemu",
+         "#!/bin/sh\nfor n in 10 11 12 13 14 15 16; do readlink /proc/$$/fd/$n; done\n");
     must({"chmod", "0755", directory() / "qemu"});
     must({"chmod", "0755", directory()});
     ASSERT_TRUE(pod.run({"ip", "tuntap", "add", "tap0", "mode", "tap", "vnet_hdr"}).ok());
@@ -29,13 +30,14 @@ class QemuDescriptorsTest : public HostFixture {
               .uid = 0,
               .gid = 0,
               .kvm_group = std::nullopt,
-              .guest = {directory() / "kernel", directory() / "initramfs"}};
+              .guest = {directory() / "kernel", directory() / "initramfs"},
+              .seed = directory() / "seed"};
   }
 
   // What the program in QEMU's place says.
   std::string descriptors_of_qemu() const {
     std::filesystem::remove(place_.output);
-    const lab::QemuSpec spec{.program = directory() / "qemu", .name = "a", .memory_mib = 64};
+    const lab::QemuSpec spec{.program = directory() / "qemu", .name = "a", .memory_mib = 64, .seed = true};
     const auto started = lab::start_qemu(spec, {{"tap0", false, 1}, {"tap1", true, 2}}, place_,
                                          [](const lab::ProcessRef&) { return Result<>(); });
     if (!started) return started.error().text();
@@ -50,7 +52,8 @@ class QemuDescriptorsTest : public HostFixture {
 TEST_F(QemuDescriptorsTest, AreAllThereWhateverTheCallerHasOpen) {
   const std::string expected =
       (directory() / "kernel").string() + "\n" + (directory() / "initramfs").string() + "\n" +
-      (directory() / "console.log").string() + "\n/dev/net/tun\n/dev/net/tun\n/dev/net/tun\n";
+      (directory() / "console.log").string() + "\n" + (directory() / "seed").string() +
+      "\n/dev/net/tun\n/dev/net/tun\n/dev/net/tun\n";
   // Each descriptor opened on the way gets in turn each number that QEMU's files go to.
   constexpr int kLast = lab::QemuDescriptors::kFirstTap + 4;
   std::vector<Fd> taken;

@@ -3,6 +3,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include "cli/output.h"
+#include "manifests/yaml.h"
 
 namespace vmlane::cli {
 namespace {

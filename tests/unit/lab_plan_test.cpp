@@ -47,8 +47,8 @@ Result<LabPlan> plan_of(const std::string& text, const PlanOptions& options = {}
 }
 
 // The error of a text that cannot be planned.
-std::string refusal(const std::string& text) {
-  const auto plan = plan_of(text);
+std::string refusal(const std::string& text, const PlanOptions& options = {}) {
+  const auto plan = plan_of(text, options);
   EXPECT_FALSE(plan) << text;
   return plan ? "" : plan.error().text();
 }
@@ -118,10 +118,24 @@ TEST(LabPlan, SmallGuestsAreRefusedWithTheLimit) {
 TEST(LabPlan, CloudInitIsRefusedOrWarnedOfButNotDroppedSilently) {
   const std::string text = Vm{.volumes = "[{name: c, cloudInitNoCloud: {userData: '#cloud-config'}}]"}.text();
   EXPECT_HAS(refusal(text), "cloud-init userData");
-  const auto plan = plan_of(text, {.ignore_cloud_init = true});
+  const auto plan = plan_of(text, {.cloud_init = CloudInit::kIgnored});
   ASSERT_TRUE(plan) << plan.error().text();
   ASSERT_EQ(plan->warnings.size(), 1U);
   EXPECT_HAS(plan->warnings[0], "default/vm-a");
+}
+
+TEST(LabPlan, CloudInitGoesToADriveWhenAskedUnlessItIsNotWhole) {
+  const PlanOptions options{.cloud_init = CloudInit::kDrive};
+  const auto plan =
+      plan_of(Vm{.volumes = "[{name: c, cloudInitNoCloud: {userData: '#cloud-config'}}]"}.text(), options);
+  ASSERT_TRUE(plan) << plan.error().text();
+  EXPECT_TRUE(plan->warnings.empty());
+  EXPECT_EQ(plan->workloads.at(0).vm->user_data, "#cloud-config");
+  EXPECT_HAS(
+      refusal(Vm{.volumes = "[{name: c, cloudInitNoCloud: {userData: 'packages: [vim]'}}]"}.text(), options),
+      "default/vm-a: userData does not begin as user-data does");
+  EXPECT_HAS(refusal(Vm{.volumes = "[{name: c, cloudInitNoCloud: {secretRef: {name: s}}}]"}.text(), options),
+             "secretRef\" refers to a Secret");
 }
 
 TEST(LabPlan, PodAndVmOfOneNameAreRefused) {

@@ -44,6 +44,17 @@ TEST(LabQemuCommand, MachineOfTheVm) {
   EXPECT_NE(values(command, "-sandbox").at(0).find("spawn=deny"), std::string::npos);
 }
 
+TEST(LabQemuCommand, SeedIsADriveThatNobodyWrites) {
+  auto spec = spec_with({{.mac = mac(1)}});
+  EXPECT_TRUE(values(qemu_command(spec), "-blockdev").empty());
+  spec.seed = true;
+  const auto command = qemu_command(spec);
+  ASSERT_EQ(values(command, "-blockdev").size(), 1U);
+  EXPECT_NE(values(command, "-blockdev")[0].find("read-only=on"), std::string::npos);
+  EXPECT_NE(values(command, "-blockdev")[0].find("/dev/fdset/2"), std::string::npos);
+  EXPECT_NE(std::ranges::find(command, "fd=13,set=2"), command.end());
+}
+
 TEST(LabQemuCommand, KvmOnlyWhenAsked) {
   auto spec = spec_with({});
   spec.kvm = true;
@@ -55,7 +66,7 @@ TEST(LabQemuCommand, KvmOnlyWhenAsked) {
 TEST(LabQemuCommand, NicHasMacAndTellsItsMtu) {
   const auto command = qemu_command(spec_with({{mac(1), 1450, 1}, {mac(2), std::nullopt, 1}}));
   EXPECT_EQ(values(command, "-netdev"),
-            (Texts{"tap,id=net0,fd=13,vhost=off", "tap,id=net1,fd=14,vhost=off"}));
+            (Texts{"tap,id=net0,fd=14,vhost=off", "tap,id=net1,fd=15,vhost=off"}));
   EXPECT_EQ(values(command, "-device"),
             (Texts{"virtio-net-pci,netdev=net0,mac=02:00:00:00:00:01,romfile=,host_mtu=1450",
                    "virtio-net-pci,netdev=net1,mac=02:00:00:00:00:02,romfile="}));
@@ -64,7 +75,7 @@ TEST(LabQemuCommand, NicHasMacAndTellsItsMtu) {
 TEST(LabQemuCommand, MultiQueueNicTakesADescriptorForEachQueue) {
   const auto command = qemu_command(spec_with({{mac(1), std::nullopt, 3}, {mac(2), std::nullopt, 1}}));
   EXPECT_EQ(values(command, "-netdev"),
-            (Texts{"tap,id=net0,fds=13:14:15,vhost=off", "tap,id=net1,fd=16,vhost=off"}));
+            (Texts{"tap,id=net0,fds=14:15:16,vhost=off", "tap,id=net1,fd=17,vhost=off"}));
   EXPECT_EQ(values(command, "-device").at(0),
             "virtio-net-pci,netdev=net0,mac=02:00:00:00:00:01,romfile=,mq=on,vectors=8");
 }
@@ -83,7 +94,7 @@ TEST(LabQemuCommand, NicsWithoutATap) {
   EXPECT_EQ(values(command, "-netdev"),
             (Texts{"user,id=net0,ipv6=off,net=198.51.100.0/24,hostfwd=udp::7000-198.51.100.15:7000,"
                    "hostfwd=tcp::7001-198.51.100.15:7001,hostfwd=tcp::7002-198.51.100.15:7002",
-                   "tap,id=net1,fd=13,vhost=off",
+                   "tap,id=net1,fd=14,vhost=off",
                    "stream,id=net2,server=off,addr.type=unix,addr.path=/run/x/passt.sock"}));
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <filesystem>
 #include <string>
 
 #include "lab/guest_channel.h"
@@ -14,6 +15,13 @@ const lab::GuestFiles& guest_image();
 // The same of the guest that can be a node, with the newest kernel of a series.
 inline constexpr const char* kNodeKernel = "6.1";
 const lab::GuestFiles& node_guest_image(const std::string& kernel = kNodeKernel);
+
+// That of the guest that runs cloud-init, and the tree in which cloud-init runs here as well.
+struct CloudInitImage {
+  lab::GuestFiles guest;
+  std::filesystem::path tree;
+};
+const CloudInitImage& cloud_init_image();
 
 // What a command in a guest did.
 struct GuestResult {

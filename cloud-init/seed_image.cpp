@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/seed_image.h"
+#include "cloud-init/seed_image.h"
 
 #include <fcntl.h>
 #include <spawn.h>
@@ -16,7 +16,7 @@
 
 #include "core/files.h"
 
-namespace vmlane::cli {
+namespace vmlane::cloud_init {
 namespace {
 
 namespace fs = std::filesystem;
@@ -61,8 +61,8 @@ Result<std::vector<std::string>> image_program(const std::string& search_path) {
       if (fs::is_regular_file(command[0], ignored) && ::access(command[0].c_str(), X_OK) == 0) return command;
     }
   }
-  return fail(Code::kNotFound, "--iso needs xorriso or genisoimage, and PATH has neither",
-              "install the package xorriso or genisoimage, or give the VM the files of --output another way");
+  return fail(Code::kNotFound, "a NoCloud drive needs xorriso or genisoimage, and PATH has neither",
+              "install the package xorriso or genisoimage, or give the VM the seed's files another way");
 }
 
 Result<pid_t> spawn(const std::vector<std::string>& command, int output) {
@@ -105,14 +105,14 @@ Result<> run(const std::vector<std::string>& command) {
 
 }  // namespace
 
-Result<> write_seed_directory(const fs::path& directory, const CloudInitData& data) {
+Result<> write_seed_directory(const fs::path& directory, const Seed& data) {
   VMLANE_TRY(make_directory(directory, {.mode = kOwnerOnlyDirectory}));
   for (const auto& [name, content] : data.files())
     VMLANE_TRY(write_file_atomically(directory / name, *content, {.mode = kOwnerOnly}));
   return {};
 }
 
-Result<> write_seed_image(const fs::path& image, const CloudInitData& data, const std::string& search_path) {
+Result<> write_seed_image(const fs::path& image, const Seed& data, const std::string& search_path) {
   VMLANE_ASSIGN(std::vector<std::string> command, image_program(search_path));
   VMLANE_ASSIGN(const Staging staging, Staging::beside(image));
   const fs::path files = staging.path() / "files";
@@ -129,4 +129,4 @@ Result<> write_seed_image(const fs::path& image, const CloudInitData& data, cons
   return sync_file(image);
 }
 
-}  // namespace vmlane::cli
+}  // namespace vmlane::cloud_init

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/cloud_init.h"
+#include "cloud-init/seed.h"
 
 #include <algorithm>
 #include <cctype>
 #include <map>
 #include <sstream>
 
-#include "cli/output.h"
 #include "cni/result.h"
 #include "core/address.h"
 #include "core/hash.h"
 #include "core/names.h"
+#include "manifests/yaml.h"
 
-namespace vmlane::cli {
+namespace vmlane::cloud_init {
 namespace {
 
 using cni::CniResult;
@@ -99,8 +99,7 @@ Result<Json> name_server_config(const AttachmentRecord& record, const cni::Resul
   return config;
 }
 
-Result<Json> nic_config(const AttachmentRecord& record, const MacAddress& mac,
-                        const CloudInitOptions& options) {
+Result<Json> nic_config(const AttachmentRecord& record, const MacAddress& mac, const SeedOptions& options) {
   auto read = CniResult::from_json(record.result.is_null() ? Json::object() : record.result,
                                    cni::kNewestVersion, "result");
   if (!read) return fail(read.error().wrap(subject_of(record) + " cannot be used"));
@@ -168,7 +167,7 @@ bool is_public_key(const std::string& line) {
 
 }  // namespace
 
-Result<Json> network_config(const std::vector<AttachmentRecord>& nics, const CloudInitOptions& options) {
+Result<Json> network_config(const std::vector<AttachmentRecord>& nics, const SeedOptions& options) {
   Json ethernets = Json::object();
   std::map<MacAddress, const AttachmentRecord*> macs;
   for (const AttachmentRecord& record : nics) {
@@ -191,7 +190,7 @@ Result<Json> network_config(const std::vector<AttachmentRecord>& nics, const Clo
   return Json{{"version", 2}, {"ethernets", std::move(ethernets)}};
 }
 
-Result<Json> meta_data(const std::vector<AttachmentRecord>& nics, const CloudInitOptions& options) {
+Result<Json> meta_data(const std::vector<AttachmentRecord>& nics, const SeedOptions& options) {
   const PodIdentity pod = pod_of(nics);
   Json meta = {{"instance-id", options.instance_id}};
   if (options.instance_id.empty())
@@ -211,12 +210,15 @@ Result<Json> meta_data(const std::vector<AttachmentRecord>& nics, const CloudIni
   return meta;
 }
 
-Result<CloudInitData> cloud_init_data(const std::vector<AttachmentRecord>& nics,
-                                      const CloudInitOptions& options) {
-  CloudInitData data;
-  VMLANE_ASSIGN(const Json network, network_config(nics, options));
+Result<Seed> make_seed(const std::vector<AttachmentRecord>& nics, const SeedOptions& options) {
+  Seed data;
   VMLANE_ASSIGN(const Json meta, meta_data(nics, options));
-  data.network_config = to_yaml(network);
+  if (options.network_config) {
+    data.network_config = *options.network_config;
+  } else {
+    VMLANE_ASSIGN(const Json network, network_config(nics, options));
+    data.network_config = to_yaml(network);
+  }
   data.meta_data = to_yaml(meta);
   Json config = Json::object();
   if (!options.ssh_keys.empty()) config["ssh_authorized_keys"] = options.ssh_keys;
@@ -263,4 +265,4 @@ Result<std::vector<std::string>> parse_ssh_keys(std::string_view text, const std
   return keys;
 }
 
-}  // namespace vmlane::cli
+}  // namespace vmlane::cloud_init

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
-#include "cli/cloud_init.h"
+#include "cloud-init/seed.h"
 #include "manifests/yaml.h"
 
-namespace vmlane::cli {
+namespace vmlane::cloud_init {
 namespace {
 
 AttachmentRecord nic(const std::string& ifname, const std::string& mac, const Json& result = Json::object()) {
@@ -32,13 +32,13 @@ Json parsed(const std::string& text) {
   return documents->at(0).value;
 }
 
-CloudInitData data_of(const std::vector<AttachmentRecord>& nics, const CloudInitOptions& options = {}) {
-  const auto data = cloud_init_data(nics, options);
+Seed data_of(const std::vector<AttachmentRecord>& nics, const SeedOptions& options = {}) {
+  const auto data = make_seed(nics, options);
   EXPECT_TRUE(data) << data.error().text();
-  return data.value_or(CloudInitData());
+  return data.value_or(Seed());
 }
 
-Json nic_of(const AttachmentRecord& record, const CloudInitOptions& options = {}) {
+Json nic_of(const AttachmentRecord& record, const SeedOptions& options = {}) {
   return parsed(data_of({record}, options).network_config)["ethernets"][record.key.ifname];
 }
 
@@ -46,8 +46,8 @@ std::string instance_of(const AttachmentRecord& record) {
   return parsed(data_of({record}).meta_data).value("instance-id", "");
 }
 
-Error error_of(const std::vector<AttachmentRecord>& nics, const CloudInitOptions& options = {}) {
-  const auto data = cloud_init_data(nics, options);
+Error error_of(const std::vector<AttachmentRecord>& nics, const SeedOptions& options = {}) {
+  const auto data = make_seed(nics, options);
   EXPECT_FALSE(data) << data->network_config;
   return data ? Error() : data.error();
 }
@@ -111,7 +111,7 @@ TEST(CloudInit, LinkLocalGatewayNeedsNoSubnet) {
 }
 
 TEST(CloudInit, DefaultRouteIsToldAsGateway6WhenAskedAndWholeThatWay) {
-  const CloudInitOptions options{.gateway6 = true};
+  const SeedOptions options{.gateway6 = true};
   const Json plain = nic_of(nic("eth0", "02:00:00:00:00:01", kDualStack), options);
   EXPECT_EQ(plain["gateway6"], "2001:db8::1");
   EXPECT_EQ(plain["routes"], Json::array({{{"to", "0.0.0.0/0"}, {"via", "192.0.2.1"}}}));
@@ -205,7 +205,7 @@ TEST(CloudInit, PodOfTheSameNameIsAnotherInstance) {
 
 TEST(CloudInit, HostnameIsTheVmsUnlessGiven) {
   AttachmentRecord record = nic("eth0", "02:00:00:00:00:01");
-  const auto hostname = [&record](const CloudInitOptions& options = {}) {
+  const auto hostname = [&record](const SeedOptions& options = {}) {
     return parsed(data_of({record}, options).meta_data).value("local-hostname", "none");
   };
   EXPECT_EQ(hostname(), "web");
@@ -224,7 +224,7 @@ TEST(CloudInit, BadOptionsAreNamed) {
     const std::string text = error_of({record}, {.hostname = hostname}).text();
     EXPECT_NE(text.find("--hostname is \"" + hostname), std::string::npos) << text;
   }
-  EXPECT_FALSE(cloud_init_data({record}, {.hostname = std::string(64, 'a')}));
+  EXPECT_FALSE(make_seed({record}, {.hostname = std::string(64, 'a')}));
   const std::string text = error_of({record}, {.instance_id = "../etc"}).text();
   EXPECT_NE(text.find("--instance-id"), std::string::npos) << text;
 }
@@ -237,6 +237,13 @@ TEST(CloudInit, UserDataIsMinimalOrAsGiven) {
   EXPECT_TRUE(keys.starts_with("#cloud-config\n")) << keys;
   EXPECT_EQ(parsed(keys), Json({{"ssh_authorized_keys", {"ssh-ed25519 AAAAC3 me: #1"}}}));
   EXPECT_EQ(data_of({record}, {.user_data = "#!/bin/sh\nid"}).user_data, "#!/bin/sh\nid");
+}
+
+TEST(CloudInit, NetworkConfigurationIsAsGivenWhereOneIs) {
+  const std::string given = "version: 2\nethernets: {eth0: {dhcp4: true}}\n";
+  const Seed seed = data_of({nic("eth0", "02:00:00:00:00:01", kDualStack)}, {.network_config = given});
+  EXPECT_EQ(seed.network_config, given);
+  EXPECT_NE(seed.meta_data.find("instance-id"), std::string::npos);
 }
 
 TEST(CloudInit, UserDataMustBeginAsCloudInitKnows) {
@@ -269,4 +276,4 @@ TEST(CloudInit, PublicKeysAreReadAndNothingElse) {
 }
 
 }  // namespace
-}  // namespace vmlane::cli
+}  // namespace vmlane::cloud_init
