@@ -84,6 +84,20 @@ class LeaseTime : public LabFixture {
                  "ip -4 route show default; ip -6 route show default | sed 's/ expires [0-9]*sec//'; "
                  "ip -6 route show proto kernel | sed 's/ expires [0-9]*sec//'; } | sort");
   }
+  // What its client went through, and what guard and answers counted meanwhile: which side fell silent.
+  std::string history(const std::string& vm) const {
+    std::string text = settings(vm) + guest(vm, "cat /tmp/dhcpcd.log; ip -s link show dev eth0");
+    const std::vector<std::string> where = {"--lab", "--dir", lab_dir(), "-o", "json"};
+    std::vector<std::string> list = {VMLANE_BIN_DIR "/vmlanectl", "attachment", "ls"};
+    list.insert(list.end(), where.begin(), where.end());
+    for (const Json& attachment : Json::parse(run(list).out)) {
+      std::vector<std::string> show = {VMLANE_BIN_DIR "/vmlanectl", "attachment", "show",
+                                       attachment.at("id")};
+      show.insert(show.end(), where.begin(), where.end());
+      text += run(show).out;
+    }
+    return text;
+  }
   int uptime(const std::string& vm) const { return std::stoi("0" + guest(vm, "cut -d. -f1 /proc/uptime")); }
   bool is_dual_stack(const std::string& vm) const {
     const std::string now = settings(vm);
@@ -103,8 +117,7 @@ TEST_F(LeaseTime, AddressesRoutesAndNameServersStay) {
   std::map<std::string, int> end;
   for (const std::string& vm : vms) {
     leave_to_client(vm);
-    ASSERT_TRUE(eventually([&] { return is_dual_stack(vm); }, std::chrono::minutes(2)))
-        << settings(vm) << guest(vm, "cat /tmp/dhcpcd.log");
+    ASSERT_TRUE(eventually([&] { return is_dual_stack(vm); }, std::chrono::minutes(2))) << history(vm);
     before[vm] = settings(vm);
     end[vm] = uptime(vm) + kMinute * rounds(6, 48 * 60);
   }
