@@ -379,7 +379,7 @@ static __always_inline int judge(struct __sk_buff *skb, __u32 direction)
 	if (skb->cb[4] == VMLANE_ANSWER_MARK)
 		return TC_ACT_UNSPEC;
 	lay_out(skb, stage, workload, direction);
-	reason = vmlane_stage_decide(skb, stage);
+	reason = vmlane_stage_decide(skb, stage, direction);
 	if (stage->dhcp_until != workload->dhcp_until)
 		workload->dhcp_until = stage->dhcp_until;
 	if (reason != VMLANE_STAGE_PASS) {

@@ -463,10 +463,13 @@ std::vector<PolicyConnection> PolicyTables::connections(
   const auto whose = contents_->incarnations(attachment_id);
   const Mapping memory = contents_->connections();
   const std::uint32_t now = now_in_ticks();
-  for (const vmlane_connection& entry : memory.as<vmlane_connection>()) {
-    if (vmlane_connection_read_tag(&entry) < 2 || vmlane_connection_is_over(&entry, now) != 0) continue;
-    const auto owner = whose.find(entry.owner);
-    if (owner != whose.end()) found.push_back(connection_of(entry, owner->second, now));
+  for (const vmlane_connection_set& set : memory.as<vmlane_connection_set>()) {
+    for (std::uint32_t way = 0; way < VMLANE_CONNECTION_WAYS; way++) {
+      const vmlane_connection& entry = set.way[way];
+      if (vmlane_connection_read_tag(&set, way) < 2 || vmlane_connection_is_over(&entry, now) != 0) continue;
+      const auto owner = whose.find(entry.owner);
+      if (owner != whose.end()) found.push_back(connection_of(entry, owner->second, now));
+    }
   }
   return found;
 }
@@ -476,12 +479,13 @@ std::size_t PolicyTables::flush(const std::optional<std::string>& attachment_id)
   const auto whose = contents_->incarnations(attachment_id);
   const Mapping memory = contents_->connections();
   const std::uint32_t now = now_in_ticks();
-  for (vmlane_connection& entry : memory.as<vmlane_connection>()) {
-    const std::uint32_t tag = vmlane_connection_read_tag(&entry);
-    if (tag < 2 || !whose.contains(entry.owner)) continue;
-    flushed += vmlane_connection_is_over(&entry, now) == 0 ? 1 : 0;
-    std::uint32_t expected = tag;
-    std::atomic_ref(entry.tag).compare_exchange_strong(expected, VMLANE_CONNECTION_FREE);
+  for (vmlane_connection_set& set : memory.as<vmlane_connection_set>()) {
+    for (std::uint32_t way = 0; way < VMLANE_CONNECTION_WAYS; way++) {
+      std::uint32_t tag = vmlane_connection_read_tag(&set, way);
+      if (tag < 2 || !whose.contains(set.way[way].owner)) continue;
+      flushed += vmlane_connection_is_over(&set.way[way], now) == 0 ? 1 : 0;
+      std::atomic_ref(set.tag[way]).compare_exchange_strong(tag, VMLANE_CONNECTION_FREE);
+    }
   }
   return flushed;
 }

@@ -7,9 +7,10 @@
  * known one is not judged again. Freestanding C17 that is C++ as well, for the kernel's programs and native
  * code.
  *
- * A table is an array of sets, and a set has 8 entries of one line. A connection is in the set that its hash
- * says and nowhere else. Nobody collects what has ended: an entry says when it was last used, and the next
- * one that needs room takes the place of one that is over. When all 8 are alive the place is taken from one
+ * A table is an array of sets. A set has 8 entries of one line, and before them a line with a tag for each: a
+ * packet of no connection has looked at that line alone. A connection is in the set that its hash says and
+ * nowhere else. Nobody collects what has ended: an entry says when it was last used, and the next one that
+ * needs room takes the place of one that is over. When all 8 are alive the place is taken from one
  * that was never answered, else from one that is closing, else from the one that is longest unused of those
  * that are no TCP connections; a TCP connection that is in use never gives its place. One endpoint has at
  * most 6 places of a set, so that nobody can fill the table for the others.
@@ -75,7 +76,7 @@ struct vmlane_connection_key {
 };
 
 struct vmlane_connection { /* one line */
-  uint32_t tag;            /* FREE, WRITING, or what the key's hash says */
+  uint32_t reserved;
   uint32_t owner;
   uint32_t local[4];
   uint32_t remote[4];
@@ -93,24 +94,33 @@ struct vmlane_connection { /* one line */
 };
 
 struct vmlane_connection_set {
+  uint32_t tag[VMLANE_CONNECTION_WAYS]; /* of each way: FREE, WRITING, or what its key's hash says */
+  uint32_t reserved[VMLANE_CONNECTION_WAYS];
   struct vmlane_connection way[VMLANE_CONNECTION_WAYS];
 };
 
-/* `seed` is the table's own, so that nobody outside can aim at one set. */
+static inline uint64_t vmlane_connection_pair(uint32_t low, uint32_t high) {
+  return VMLANE_POLICY_CAST(uint64_t, high) << 32 | low;
+}
+
+static inline uint64_t vmlane_connection_mix(uint64_t hash, uint64_t words) {
+  hash = (hash ^ words) * 0x9e3779b97f4a7c15ULL;
+  return hash ^ (hash >> 32);
+}
+
+/* `seed` is the table's own, so that nobody outside can aim at one set. Two words a round: each waits for the
+   one before. */
 static inline uint32_t vmlane_connection_hash(const struct vmlane_connection_key* key, uint32_t seed) {
   const uint32_t ports = VMLANE_POLICY_CAST(uint32_t, key->local_port) << 16 | key->remote_port;
   const uint32_t kind = VMLANE_POLICY_CAST(uint32_t, key->protocol) << 8 | key->kind;
-  uint32_t hash = vmlane_policy_mix(seed ^ key->owner, key->remote[0]);
-  hash = vmlane_policy_mix(hash, key->local[0]);
-  hash = vmlane_policy_mix(hash, ports);
-  hash = vmlane_policy_mix(hash, kind);
+  uint64_t hash = vmlane_connection_pair(seed, ~seed);
+  hash = vmlane_connection_mix(hash, vmlane_connection_pair(key->remote[0], key->local[0]));
+  hash = vmlane_connection_mix(hash, vmlane_connection_pair(ports, key->owner ^ kind << 16));
   if (key->kind & VMLANE_CONNECTION_V6) {
-    for (uint32_t word = 1; word < 4; word++) {
-      hash = vmlane_policy_mix(hash, key->remote[word]);
-      hash = vmlane_policy_mix(hash, key->local[word]);
-    }
+    for (uint32_t word = 1; word < 4; word++)
+      hash = vmlane_connection_mix(hash, vmlane_connection_pair(key->remote[word], key->local[word]));
   }
-  return vmlane_policy_mix(hash, hash >> 16);
+  return VMLANE_POLICY_CAST(uint32_t, hash);
 }
 
 /* Neither FREE nor WRITING. The set is told by the lower bits. */
@@ -118,13 +128,13 @@ static inline uint32_t vmlane_connection_tag(uint32_t hash) {
   return hash | 2;
 }
 
-static inline uint32_t vmlane_connection_read_tag(const struct vmlane_connection* entry) {
-  return *VMLANE_POLICY_CAST(const volatile uint32_t*, &entry->tag);
+static inline uint32_t vmlane_connection_read_tag(const struct vmlane_connection_set* set, uint32_t way) {
+  return *VMLANE_POLICY_CAST(const volatile uint32_t*, &set->tag[way]);
 }
 
-static inline uint32_t vmlane_connection_is(const struct vmlane_connection* entry, uint32_t tag,
+static inline uint32_t vmlane_connection_is(const struct vmlane_connection* entry,
                                             const struct vmlane_connection_key* key) {
-  if (vmlane_connection_read_tag(entry) != tag || entry->owner != key->owner) return 0;
+  if (entry->owner != key->owner) return 0;
   if (entry->local_port != key->local_port || entry->remote_port != key->remote_port) return 0;
   if (entry->protocol != key->protocol || entry->kind != key->kind) return 0;
   if (entry->remote[0] != key->remote[0] || entry->local[0] != key->local[0]) return 0;
@@ -162,9 +172,10 @@ static inline struct vmlane_connection* vmlane_connection_find(struct vmlane_con
                                                                const struct vmlane_connection_key* key,
                                                                uint32_t now) {
   for (uint32_t way = 0; way < VMLANE_CONNECTION_WAYS; way++) {
+    if (vmlane_connection_read_tag(set, way) != tag) continue;
     struct vmlane_connection* entry = &set->way[way];
-    if (!vmlane_connection_is(entry, tag, key) || vmlane_connection_is_over(entry, now)) continue;
-    return vmlane_connection_read_tag(entry) == tag ? entry : 0;
+    if (!vmlane_connection_is(entry, key) || vmlane_connection_is_over(entry, now)) continue;
+    return vmlane_connection_read_tag(set, way) == tag ? entry : 0;
   }
   return 0;
 }
@@ -177,8 +188,10 @@ static inline uint32_t vmlane_connection_worth(const struct vmlane_connection* e
 }
 
 /* How good a place is to take: 0 not at all, and all that is over before anything that is alive. */
-static inline uint32_t vmlane_connection_score(const struct vmlane_connection* entry, uint32_t now) {
-  const uint32_t tag = vmlane_connection_read_tag(entry);
+static inline uint32_t vmlane_connection_score(const struct vmlane_connection_set* set, uint32_t way,
+                                               uint32_t now) {
+  const struct vmlane_connection* entry = &set->way[way];
+  const uint32_t tag = vmlane_connection_read_tag(set, way);
   if (tag == VMLANE_CONNECTION_FREE) return 0xffffffffU;
   if (tag == VMLANE_CONNECTION_WRITING) return 0;
   if (vmlane_connection_is_over(entry, now)) return 0xfffffffeU;
@@ -196,33 +209,33 @@ struct vmlane_connection_choice {
   uint32_t score;
 };
 
-/* Claims the best place for a new connection, or a null pointer when there is none. Its tag is WRITING then.
+/* Claims the best place for a new connection: its way, or WAYS when there is none. Its tag is WRITING then.
  */
-static inline struct vmlane_connection* vmlane_connection_claim(
-    struct vmlane_connection_set* set, uint32_t owner, uint32_t now,
-    volatile struct vmlane_connection_choice* choice) {
+static inline uint32_t vmlane_connection_claim(struct vmlane_connection_set* set, uint32_t owner,
+                                               uint32_t now,
+                                               volatile struct vmlane_connection_choice* choice) {
   choice->held = 0;
   choice->way = 0;
   choice->score = 0;
   for (uint32_t way = 0; way < VMLANE_CONNECTION_WAYS; way++) {
     const struct vmlane_connection* entry = &set->way[way];
-    if (vmlane_connection_read_tag(entry) < 2 || entry->owner != owner) continue;
+    if (vmlane_connection_read_tag(set, way) < 2 || entry->owner != owner) continue;
     if (!vmlane_connection_is_over(entry, now)) choice->held = choice->held + 1;
   }
   const uint32_t own_only = choice->held >= VMLANE_CONNECTION_CAP;
   for (uint32_t way = 0; way < VMLANE_CONNECTION_WAYS; way++) {
-    const struct vmlane_connection* entry = &set->way[way];
-    const uint32_t score = vmlane_connection_score(entry, now);
-    if (own_only && (score >= 0xfffffffeU || entry->owner != owner)) continue;
+    const uint32_t score = vmlane_connection_score(set, way, now);
+    if (own_only && (score >= 0xfffffffeU || set->way[way].owner != owner)) continue;
     if (score <= choice->score) continue;
     choice->score = score;
     choice->way = way;
   }
-  if (!choice->score) return 0;
-  struct vmlane_connection* best = &set->way[choice->way & (VMLANE_CONNECTION_WAYS - 1)];
-  const uint32_t was = vmlane_connection_read_tag(best);
-  if (was == VMLANE_CONNECTION_WRITING) return 0;
-  return __sync_val_compare_and_swap(&best->tag, was, VMLANE_CONNECTION_WRITING) == was ? best : 0;
+  if (!choice->score) return VMLANE_CONNECTION_WAYS;
+  const uint32_t best = choice->way & (VMLANE_CONNECTION_WAYS - 1);
+  const uint32_t was = vmlane_connection_read_tag(set, best);
+  if (was == VMLANE_CONNECTION_WRITING) return VMLANE_CONNECTION_WAYS;
+  if (__sync_val_compare_and_swap(&set->tag[best], was, VMLANE_CONNECTION_WRITING) == was) return best;
+  return VMLANE_CONNECTION_WAYS;
 }
 
 /* Fills a claimed place; its state is NEW. */
@@ -244,8 +257,8 @@ static inline void vmlane_connection_fill(struct vmlane_connection* entry,
 }
 
 /* Lets others see a place that is filled. */
-static inline void vmlane_connection_show(struct vmlane_connection* entry, uint32_t tag) {
-  (void)__sync_val_compare_and_swap(&entry->tag, VMLANE_CONNECTION_WRITING, tag);
+static inline void vmlane_connection_show(struct vmlane_connection_set* set, uint32_t way, uint32_t tag) {
+  (void)__sync_val_compare_and_swap(&set->tag[way], VMLANE_CONNECTION_WRITING, tag);
 }
 
 static inline uint32_t vmlane_connection_is_reply(const struct vmlane_connection* entry, uint32_t direction) {

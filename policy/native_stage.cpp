@@ -77,7 +77,7 @@ NativeStage::Outcome NativeStage::decide(std::span<const std::uint8_t> frame,
   stage.direction = direction;
   stage.from_node = from_node && direction == VMLANE_POLICY_INGRESS ? 1 : 0;
   vmlane_packet_read(&context.frame, &stage.packet);
-  const std::uint32_t reason = vmlane_stage_decide(&context, &stage);
+  const std::uint32_t reason = vmlane_stage_decide(&context, &stage, direction);
   workload.dhcp_until = stage.dhcp_until;
   return {reason, stage.answer, stage.loose != 0};
 }

@@ -42,6 +42,7 @@ struct vmlane_stage_question {
   uint8_t no_node;
   uint8_t not_ip;                      /* there is no peer and no port: of group 0, as what no policy knows */
   uint32_t unwatched;                  /* out: no policy is about the endpoint in any direction */
+  uint32_t profile;                    /* out: what says something about the endpoint in that direction */
   struct vmlane_policy_question asked; /* out: in the words of verdict.h */
   struct vmlane_policy_answer answer;  /* out */
 };
@@ -61,8 +62,8 @@ struct vmlane_stage {
   uint32_t now;      /* ticks */
   uint8_t direction;
   uint8_t from_node;
-  uint8_t loose; /* out: passed only because the connection may have been opened the other way round */
-  uint8_t reserved;
+  uint8_t loose;      /* out: passed only because the connection may have been opened the other way round */
+  uint8_t is_unknown; /* the packet's key has no connection */
   struct vmlane_policy_answer answer; /* out, when tables or a known connection decided */
   struct vmlane_packet packet;
 
@@ -169,10 +170,14 @@ VMLANE_STAGE_PART int vmlane_stage_find_peer(VMLANE_STAGE_CONTEXT context,
                                              struct vmlane_stage_question* question) {
   struct vmlane_policy_tables tables;
   if (!question || !vmlane_stage_tables(context, question->slot, &tables)) return 0;
-  const struct vmlane_policy_endpoint* endpoint = vmlane_policy_endpoint_of(&tables, question->endpoint);
+  const struct vmlane_policy_header* header = vmlane_policy_header_of(&tables);
+  if (!header) return 0;
+  const struct vmlane_policy_endpoint* endpoint =
+      vmlane_policy_endpoint_in(&tables, header, question->endpoint);
   if (!endpoint) return 0;
   const struct vmlane_policy_facts* facts = &endpoint->facts[VMLANE_POLICY_LOAD(&endpoint->active) & 1];
   question->unwatched = !facts->profile[0] && !facts->profile[1];
+  question->profile = question->direction & 1 ? facts->profile[1] : facts->profile[0];
   question->asked.endpoint = question->endpoint;
   question->asked.port = question->port;
   question->asked.protocol = question->protocol;
@@ -180,7 +185,7 @@ VMLANE_STAGE_PART int vmlane_stage_find_peer(VMLANE_STAGE_CONTEXT context,
   if (question->not_ip) return 1;
   const uint32_t node = facts->node;
   const struct vmlane_policy_peer peer =
-      vmlane_policy_find_peer(&tables, endpoint->network, question->v6, question->address);
+      vmlane_policy_peer_in(&tables, header, endpoint->network, question->v6, question->address);
   question->asked.group = peer.group;
   question->asked.own_node = peer.node && peer.node == node && !question->no_node &&
                              (question->direction == VMLANE_POLICY_EGRESS || question->from_node);
@@ -191,7 +196,7 @@ VMLANE_STAGE_PART int vmlane_stage_judge(VMLANE_STAGE_CONTEXT context,
                                          struct vmlane_stage_question* question) {
   struct vmlane_policy_tables tables;
   if (!question || !vmlane_stage_tables(context, question->slot, &tables)) return 0;
-  question->answer = vmlane_policy_judge(&tables, &question->asked);
+  question->answer = vmlane_policy_judge_by(&tables, question->profile, &question->asked);
   return 1;
 }
 
@@ -216,13 +221,9 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_put(VMLANE_STAGE_CONTEXT context, const 
   vmlane_stage_ask(context, question);
 }
 
-/* A place for a new connection; 0 when there is none. */
-VMLANE_STAGE_PART int vmlane_stage_claim(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage) {
-  if (!stage) return 0;
-  struct vmlane_connection_set* set = vmlane_stage_set(context, stage->hash & stage->set_mask);
-  struct vmlane_connection* entry = 0;
-  if (set) entry = vmlane_connection_claim(set, stage->incarnation, stage->now, &stage->choice);
-  if (!entry) return 0;
+/* Makes an entry what is known of a new connection. */
+VMLANE_STAGE_FUNCTION void vmlane_stage_write(const struct vmlane_stage* stage,
+                                              struct vmlane_connection* entry) {
   vmlane_connection_fill(entry, &stage->key, stage->found_flags, stage->now);
   entry->generation = stage->generation;
   entry->policy = stage->found_policy;
@@ -230,7 +231,17 @@ VMLANE_STAGE_PART int vmlane_stage_claim(VMLANE_STAGE_CONTEXT context, struct vm
   entry->port = stage->found_port;
   if (!(entry->kind & VMLANE_CONNECTION_FRAGMENTS))
     vmlane_connection_note(entry, stage->direction, stage->packet.tcp_flags, stage->now);
-  vmlane_connection_show(entry, vmlane_connection_tag(stage->hash));
+}
+
+/* A place for a new connection; 0 when there is none. */
+VMLANE_STAGE_PART int vmlane_stage_claim(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage) {
+  if (!stage) return 0;
+  struct vmlane_connection_set* set = vmlane_stage_set(context, stage->hash & stage->set_mask);
+  if (!set) return 0;
+  const uint32_t way = vmlane_connection_claim(set, stage->incarnation, stage->now, &stage->choice);
+  if (way >= VMLANE_CONNECTION_WAYS) return 0;
+  vmlane_stage_write(stage, &set->way[way]);
+  vmlane_connection_show(set, way, vmlane_connection_tag(stage->hash));
   return 1;
 }
 
@@ -239,13 +250,7 @@ VMLANE_STAGE_PART int vmlane_stage_insert(VMLANE_STAGE_CONTEXT context, struct v
   if (!stage) return 0;
   struct vmlane_connection* entry = vmlane_stage_find(context, stage);
   if (!entry) return vmlane_stage_claim(context, stage);
-  vmlane_connection_fill(entry, &stage->key, stage->found_flags, stage->now);
-  entry->generation = stage->generation;
-  entry->policy = stage->found_policy;
-  entry->rule = stage->found_rule;
-  entry->port = stage->found_port;
-  if (!(entry->kind & VMLANE_CONNECTION_FRAGMENTS))
-    vmlane_connection_note(entry, stage->direction, stage->packet.tcp_flags, stage->now);
+  vmlane_stage_write(stage, entry);
   return 1;
 }
 
@@ -438,8 +443,10 @@ VMLANE_STAGE_PART int vmlane_stage_is_related(VMLANE_STAGE_CONTEXT context, stru
 /* A packet with everything known about it. */
 VMLANE_STAGE_PART int vmlane_stage_packet(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage) {
   if (!stage) return VMLANE_STAGE_MALFORMED;
-  vmlane_stage_make_key(stage, &stage->packet, stage->direction);
-  const int known = vmlane_stage_look(context, stage);
+  /* The key is there already, unless that of a quoted packet has taken its place. */
+  if (stage->packet.flags & VMLANE_PACKET_ICMP_ERROR)
+    vmlane_stage_make_key(stage, &stage->packet, stage->direction);
+  const int known = stage->is_unknown ? 0 : vmlane_stage_look(context, stage);
   if (!known) return vmlane_stage_new(context, stage, 0);
   const uint32_t opened =
       stage->found_flags & VMLANE_CONNECTION_INGRESS ? VMLANE_POLICY_INGRESS : VMLANE_POLICY_EGRESS;
@@ -479,12 +486,12 @@ VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_is_dhcp(const struct vmlane_packet* 
 }
 
 /* What no policy keeps from an endpoint. A DHCP server is heard only while it is asked. */
-VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_is_exempt(struct vmlane_stage* stage) {
+VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_is_exempt(struct vmlane_stage* stage, uint32_t direction) {
   const struct vmlane_packet* packet = &stage->packet;
   if (packet->kind == VMLANE_PACKET_ARP) return 1;
   if (packet->kind != VMLANE_PACKET_IP || packet->flags & VMLANE_PACKET_FIRST_FRAGMENT) return 0;
   if (packet->flags & VMLANE_PACKET_NEIGHBOUR) return 1;
-  if (stage->direction == VMLANE_POLICY_INGRESS)
+  if (direction == VMLANE_POLICY_INGRESS)
     return vmlane_stage_is_dhcp(packet, 1) && vmlane_stage_before(stage->now, stage->dhcp_until);
   if (!vmlane_stage_is_dhcp(packet, 0)) return 0;
   stage->dhcp_until = stage->now + VMLANE_CONNECTION_SECONDS(VMLANE_STAGE_DHCP_SECONDS);
@@ -507,24 +514,28 @@ VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_default(VMLANE_STAGE_CONTEXT context
                                                                         : VMLANE_STAGE_BY_DEFAULT;
 }
 
-/* A packet of a connection that is known, judged and goes on as it was. */
+/* A packet of a connection that is known, judged and goes on as it was. Leaves the packet's key. */
 VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_is_established(VMLANE_STAGE_CONTEXT context,
-                                                           struct vmlane_stage* stage) {
+                                                           struct vmlane_stage* stage, uint32_t direction) {
   const struct vmlane_packet* packet = &stage->packet;
-  if (packet->kind != VMLANE_PACKET_IP || packet->flags) return 0;
-  if (packet->protocol == VMLANE_POLICY_TCP && packet->tcp_flags & VMLANE_TCP_SYN) return 0;
-  vmlane_stage_make_key(stage, packet, stage->direction);
+  if (packet->kind != VMLANE_PACKET_IP) return 0;
+  vmlane_stage_make_key(stage, packet, direction);
   struct vmlane_connection* entry = vmlane_stage_find(context, stage);
-  if (!entry || entry->generation != stage->generation || entry->flags & VMLANE_CONNECTION_BLOCKED) return 0;
-  vmlane_connection_note(entry, stage->direction, packet->tcp_flags, stage->now);
+  stage->is_unknown = !entry;
+  if (!entry || packet->flags || entry->generation != stage->generation) return 0;
+  if (packet->protocol == VMLANE_POLICY_TCP && packet->tcp_flags & VMLANE_TCP_SYN) return 0;
+  if (entry->flags & VMLANE_CONNECTION_BLOCKED) return 0;
+  vmlane_connection_note(entry, direction, packet->tcp_flags, stage->now);
   return 1;
 }
 
-/* VMLANE_STAGE_PASS or the reason to drop. */
-VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_decide(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage) {
-  if (vmlane_stage_is_exempt(stage)) return VMLANE_STAGE_PASS;
+/* VMLANE_STAGE_PASS or the reason to drop. `direction` is stage->direction, which the kernel's programs know
+   when they are compiled. */
+VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_decide(VMLANE_STAGE_CONTEXT context, struct vmlane_stage* stage,
+                                                   uint32_t direction) {
+  if (vmlane_stage_is_exempt(stage, direction)) return VMLANE_STAGE_PASS;
   if (!stage->endpoint) return vmlane_stage_default(context, stage);
-  if (vmlane_stage_is_established(context, stage)) return VMLANE_STAGE_PASS;
+  if (vmlane_stage_is_established(context, stage, direction)) return VMLANE_STAGE_PASS;
   return VMLANE_POLICY_CAST(uint32_t, vmlane_stage_slowly(context, stage));
 }
 

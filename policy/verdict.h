@@ -350,13 +350,12 @@ static inline uint32_t vmlane_policy_block(const struct vmlane_policy_tables* ta
   return entry & leaf ? entry & ~leaf : 0;
 }
 
-/* Who has `address` on `network`: address words as in a slot. */
-static inline struct vmlane_policy_peer vmlane_policy_find_peer(const struct vmlane_policy_tables* tables,
-                                                                uint32_t network, uint32_t v6,
-                                                                const uint32_t* address) {
+/* Who has `address` on `network`: address words as in a slot. `header` is that of the tables. */
+static inline struct vmlane_policy_peer vmlane_policy_peer_in(const struct vmlane_policy_tables* tables,
+                                                              const struct vmlane_policy_header* header,
+                                                              uint32_t network, uint32_t v6,
+                                                              const uint32_t* address) {
   struct vmlane_policy_peer peer = {0, 0, 0};
-  const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
-  if (!header) return peer;
   const uint32_t where = network * 2 + v6;
   const uint32_t hash = vmlane_policy_hash(where, address);
   for (uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES; probe++) {
@@ -379,6 +378,15 @@ static inline struct vmlane_policy_peer vmlane_policy_find_peer(const struct vml
   }
   peer.group = vmlane_policy_block(tables, header, v6, address);
   return peer;
+}
+
+/* The same, where the header was not looked up before. */
+static inline struct vmlane_policy_peer vmlane_policy_find_peer(const struct vmlane_policy_tables* tables,
+                                                                uint32_t network, uint32_t v6,
+                                                                const uint32_t* address) {
+  const struct vmlane_policy_peer nobody = {0, 0, 0};
+  const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
+  return header ? vmlane_policy_peer_in(tables, header, network, v6, address) : nobody;
 }
 
 static inline uint32_t vmlane_policy_group_hash(uint32_t group) {
@@ -458,13 +466,18 @@ static inline struct vmlane_policy_answer vmlane_policy_ask_profile(
   return vmlane_policy_say(1, VMLANE_POLICY_NOT_ISOLATED, 0, none);
 }
 
-static inline const struct vmlane_policy_endpoint* vmlane_policy_endpoint_of(
-    const struct vmlane_policy_tables* tables, uint32_t number) {
-  const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
-  if (!header || number >= header->endpoint_count) return 0;
+static inline const struct vmlane_policy_endpoint* vmlane_policy_endpoint_in(
+    const struct vmlane_policy_tables* tables, const struct vmlane_policy_header* header, uint32_t number) {
+  if (number >= header->endpoint_count) return 0;
   return VMLANE_POLICY_CAST(const struct vmlane_policy_endpoint*,
                             vmlane_policy_at(tables, header->endpoints + number * VMLANE_POLICY_LINE,
                                              sizeof(struct vmlane_policy_endpoint)));
+}
+
+static inline const struct vmlane_policy_endpoint* vmlane_policy_endpoint_of(
+    const struct vmlane_policy_tables* tables, uint32_t number) {
+  const struct vmlane_policy_header* header = vmlane_policy_header_of(tables);
+  return header ? vmlane_policy_endpoint_in(tables, header, number) : 0;
 }
 
 /* What holds for an endpoint now, or a null pointer. */
@@ -475,15 +488,14 @@ static inline const struct vmlane_policy_facts* vmlane_policy_facts_of(
   return &endpoint->facts[VMLANE_POLICY_LOAD(&endpoint->active) & 1];
 }
 
-/* The verdict of one end on a new connection. */
-static inline struct vmlane_policy_answer vmlane_policy_judge(const struct vmlane_policy_tables* tables,
-                                                              const struct vmlane_policy_question* question) {
+/* The verdict of one end on a new connection, by what its profile says: `offset` is that of the profile for
+   the question's direction, 0 when it has none. */
+static inline struct vmlane_policy_answer vmlane_policy_judge_by(
+    const struct vmlane_policy_tables* tables, uint32_t offset,
+    const struct vmlane_policy_question* question) {
   const uint32_t none = VMLANE_POLICY_NO_RULE;
   if (question->own_node && question->direction == VMLANE_POLICY_INGRESS)
     return vmlane_policy_say(1, VMLANE_POLICY_OWN_NODE, 0, none);
-  const struct vmlane_policy_facts* facts = vmlane_policy_facts_of(tables, question->endpoint);
-  if (!facts) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, none);
-  const uint32_t offset = facts->profile[question->direction & 1];
   if (!offset)
     return vmlane_policy_say(1, question->own_node ? VMLANE_POLICY_OWN_NODE : VMLANE_POLICY_NOT_ISOLATED, 0,
                              none);
@@ -498,6 +510,14 @@ static inline struct vmlane_policy_answer vmlane_policy_judge(const struct vmlan
     return vmlane_policy_say(0, VMLANE_POLICY_TOO_LARGE, profile->isolated_by, none);
   }
   return vmlane_policy_ask_profile(tables, profile, question);
+}
+
+/* The same, by the endpoint that the question names. */
+static inline struct vmlane_policy_answer vmlane_policy_judge(const struct vmlane_policy_tables* tables,
+                                                              const struct vmlane_policy_question* question) {
+  const struct vmlane_policy_facts* facts = vmlane_policy_facts_of(tables, question->endpoint);
+  if (!facts) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, VMLANE_POLICY_NO_RULE);
+  return vmlane_policy_judge_by(tables, facts->profile[question->direction & 1], question);
 }
 
 /* NOLINTEND(readability-identifier-naming,modernize-use-nullptr) */

@@ -85,8 +85,8 @@ class PolicyStage : public ::testing::Test {
   std::map<int, int> states() const {
     std::map<int, int> found;
     for (const vmlane_connection_set& set : stage_.connections()) {
-      for (const vmlane_connection& entry : set.way) {
-        if (entry.tag != VMLANE_CONNECTION_FREE) found[entry.state]++;
+      for (std::uint32_t way = 0; way < VMLANE_CONNECTION_WAYS; way++) {
+        if (set.tag[way] != VMLANE_CONNECTION_FREE) found[set.way[way].state]++;
       }
     }
     return found;
