@@ -121,7 +121,7 @@ Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   const Log log(config, "vmlane-agent", {{"node", node}});
   VMLANE_ASSIGN(AttachmentFiles records, AttachmentFiles::open(config));
   std::vector<std::unique_ptr<PolicySink>> sinks;
-  sinks.push_back(std::make_unique<KernelSink>(config.run_dir));
+  sinks.push_back(std::make_unique<KernelSink>(config));
   KernelSink& kernel = static_cast<KernelSink&>(*sinks.back());
   sinks.push_back(std::make_unique<TablesFileSink>(config));
   NodeState state(config, log, node, std::move(files), std::move(records), std::move(sinks));

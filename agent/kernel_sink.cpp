@@ -11,6 +11,13 @@ ebpf::PolicyEndpoints endpoints_of(const Generation& generation) {
   return endpoints;
 }
 
+ebpf::PolicyNamespaces namespaces_of(const Generation& generation) {
+  ebpf::PolicyNamespaces namespaces;
+  for (const JudgedAttachment& attachment : generation.attachments)
+    namespaces[attachment.record.key.id()] = attachment.record.netns.path;
+  return namespaces;
+}
+
 }  // namespace
 
 Result<> KernelSink::open() {
@@ -18,7 +25,7 @@ Result<> KernelSink::open() {
   if (tables_) return {};
   const auto now = std::chrono::steady_clock::now();
   if (failure_ && now < retry_) return fail(*failure_);
-  auto tables = ebpf::PolicyTables::open(run_dir_);
+  auto tables = ebpf::PolicyTables::open(node_);
   if (!tables) {
     failure_ = tables.error().wrap("the kernel cannot be given policy");
     retry_ = now + kRetry;
@@ -34,6 +41,12 @@ std::uint64_t KernelSink::published() {
 
 Result<> KernelSink::publish(const Generation& generation) {
   VMLANE_TRY(open());
+  VMLANE_TRY(tables_->adopt(endpoints_of(generation)));
+  VMLANE_TRY(publish_tables(generation));
+  return tables_->move_links(namespaces_of(generation));
+}
+
+Result<> KernelSink::publish_tables(const Generation& generation) {
   if (!whole_ && !generation.tables.whole) {
     const auto changed = publish_changes(generation);
     whole_ = !changed.has_value();

@@ -2,21 +2,21 @@
 #pragma once
 
 #include <chrono>
-#include <filesystem>
 #include <functional>
 #include <optional>
 #include <vector>
 
 #include "agent/policy_sink.h"
+#include "core/node_config.h"
 #include "ebpf/policy_tables.h"
 
 namespace vmlane::agent {
 
 // The policy stages of the node's links (ebpf/policy_tables.h). What is published stays in force when the
-// agent is gone; the next one goes on with it.
+// agent is gone; the next one goes on with it, one of another release too.
 class KernelSink final : public PolicySink {
  public:
-  explicit KernelSink(std::filesystem::path run_dir) : run_dir_(std::move(run_dir)) {}
+  explicit KernelSink(NodeConfig node) : node_(std::move(node)) {}
 
   std::string name() const override { return "kernel"; }
   Result<> publish(const Generation& generation) override;
@@ -31,9 +31,10 @@ class KernelSink final : public PolicySink {
 
  private:
   Result<> open();
+  Result<> publish_tables(const Generation& generation);
   Result<> publish_changes(const Generation& generation);
 
-  std::filesystem::path run_dir_;
+  NodeConfig node_;
   std::optional<ebpf::PolicyTables> tables_;
   // Loading costs a second of the processor: what failed is not tried again at once.
   std::optional<Error> failure_;

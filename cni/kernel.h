@@ -49,11 +49,10 @@ class Kernel {
   virtual Result<> forget_workload(const std::filesystem::path& run_dir, const std::string& attachment_id,
                                    const std::optional<ebpf::WorkloadHandle>& handle) = 0;
   // The policy stage on a workload's link, see ebpf/policy.h; Code::kChanged from the check.
-  virtual Result<ebpf::PolicyHandle> attach_policy(const std::filesystem::path& run_dir,
-                                                   const ebpf::WorkloadLink& link, std::uint16_t key,
-                                                   const ebpf::PolicySpec& spec) = 0;
-  virtual Result<> check_policy(const ebpf::WorkloadLink& link, const ebpf::PolicyHandle& handle,
-                                const ebpf::PolicySpec& spec) = 0;
+  virtual Result<ebpf::PolicyHandle> attach_policy(const NodeConfig& node, const ebpf::WorkloadLink& link,
+                                                   std::uint16_t key, const ebpf::PolicySpec& spec) = 0;
+  virtual Result<> check_policy(const std::filesystem::path& run_dir, const ebpf::WorkloadLink& link,
+                                const ebpf::PolicyHandle& handle, const ebpf::PolicySpec& spec) = 0;
   virtual Result<> forget_policy(const std::filesystem::path& run_dir, const std::string& attachment_id,
                                  const std::optional<ebpf::PolicyHandle>& handle) = 0;
   virtual Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,

@@ -73,7 +73,7 @@ Result<> attach_policy(Attachment& attachment, const PolicyPlan& plan, const ebp
   AttachmentRecord& record = attachment.record;
   return attachment.transaction.step("put policy on the workload's link", [&]() -> Result<> {
     VMLANE_ASSIGN(const ebpf::PolicyHandle handle,
-                  attachment.node.kernel.attach_policy(attachment.node.config.run_dir, link, key,
+                  attachment.node.kernel.attach_policy(attachment.node.config, link, key,
                                                        spec_for(record, link, plan.deny)));
     record.handles[kPolicy] = {{"mode", plan.cooperative ? kCooperative : kEnforced},
                                {"default", plan.deny ? kDeny : kAllow},
@@ -88,7 +88,8 @@ Result<> check_policy(const Inspection& inspection, const ebpf::WorkloadLink& li
   const auto handle = handle_in(record);
   if (!handle) return fail(Code::kDecode, "the record's handles.policy names no programs");
   const bool deny = record.handles[kPolicy].value("default", "") == kDeny;
-  return inspection.node.kernel.check_policy(link, *handle, spec_for(record, link, deny));
+  return inspection.node.kernel.check_policy(inspection.node.config.run_dir, link, *handle,
+                                             spec_for(record, link, deny));
 }
 
 Result<> forget_policy(const Reclaim& reclaim) {

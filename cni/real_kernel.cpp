@@ -73,15 +73,14 @@ Result<> RealKernel::forget_workload(const std::filesystem::path& run_dir, const
   return ebpf::forget_workload(run_dir, attachment_id, handle);
 }
 
-Result<ebpf::PolicyHandle> RealKernel::attach_policy(const std::filesystem::path& run_dir,
-                                                     const ebpf::WorkloadLink& link, std::uint16_t key,
-                                                     const ebpf::PolicySpec& spec) {
-  return ebpf::attach_policy(run_dir, link, key, spec);
+Result<ebpf::PolicyHandle> RealKernel::attach_policy(const NodeConfig& node, const ebpf::WorkloadLink& link,
+                                                     std::uint16_t key, const ebpf::PolicySpec& spec) {
+  return ebpf::attach_policy(node, link, key, spec);
 }
 
-Result<> RealKernel::check_policy(const ebpf::WorkloadLink& link, const ebpf::PolicyHandle& handle,
-                                  const ebpf::PolicySpec& spec) {
-  return ebpf::check_policy(link, handle, spec);
+Result<> RealKernel::check_policy(const std::filesystem::path& run_dir, const ebpf::WorkloadLink& link,
+                                  const ebpf::PolicyHandle& handle, const ebpf::PolicySpec& spec) {
+  return ebpf::check_policy(run_dir, link, handle, spec);
 }
 
 Result<> RealKernel::forget_policy(const std::filesystem::path& run_dir, const std::string& attachment_id,

@@ -27,11 +27,10 @@ class RealKernel final : public Kernel {
                           const std::string& answers_digest) override;
   Result<> forget_workload(const std::filesystem::path& run_dir, const std::string& attachment_id,
                            const std::optional<ebpf::WorkloadHandle>& handle) override;
-  Result<ebpf::PolicyHandle> attach_policy(const std::filesystem::path& run_dir,
-                                           const ebpf::WorkloadLink& link, std::uint16_t key,
-                                           const ebpf::PolicySpec& spec) override;
-  Result<> check_policy(const ebpf::WorkloadLink& link, const ebpf::PolicyHandle& handle,
-                        const ebpf::PolicySpec& spec) override;
+  Result<ebpf::PolicyHandle> attach_policy(const NodeConfig& node, const ebpf::WorkloadLink& link,
+                                           std::uint16_t key, const ebpf::PolicySpec& spec) override;
+  Result<> check_policy(const std::filesystem::path& run_dir, const ebpf::WorkloadLink& link,
+                        const ebpf::PolicyHandle& handle, const ebpf::PolicySpec& spec) override;
   Result<> forget_policy(const std::filesystem::path& run_dir, const std::string& attachment_id,
                          const std::optional<ebpf::PolicyHandle>& handle) override;
   Result<> write_link_sysctl(const netlink::Namespace& where, const std::string& family,

@@ -6,9 +6,11 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <span>
 
 #include "ebpf/libbpf_error.h"
 #include "ebpf/policy_entries.h"
+#include "ebpf/policy_maps.h"
 #include "ebpf/policy_programs.h"
 #include "ebpf/program.h"
 #include "policy/subject.h"
@@ -18,9 +20,6 @@ namespace {
 
 using netlink::Direction;
 using netlink::FilterOrder;
-
-constexpr const char* kFromName = "vmlane_policy_from";
-constexpr const char* kToName = "vmlane_policy_to";
 
 Direction opposite(Direction direction) {
   return direction == Direction::kIngress ? Direction::kEgress : Direction::kIngress;
@@ -54,41 +53,30 @@ Result<> write_entries(const PolicyPrograms& programs, std::uint32_t key, const 
 }
 
 Result<> set_filters(const WorkloadLink& link, const PolicyPrograms& programs, std::uint16_t key) {
-  VMLANE_TRY(netlink::set_bpf_filter(
-      link.where, link.index, link.from_workload,
-      {.program = programs.from.get(), .name = kFromName, .class_id = key, .order = FilterOrder::kSecond}));
-  return netlink::set_bpf_filter(
-      link.where, link.index, opposite(link.from_workload),
-      {.program = programs.to.get(), .name = kToName, .class_id = key, .order = FilterOrder::kSecond});
-}
-
-bool is_of(const vmlane_policy_owner& owner, const std::string& attachment_id) {
-  vmlane_policy_owner wanted{};
-  write_attachment(attachment_id, wanted);
-  return std::ranges::equal(owner.attachment, wanted.attachment);
-}
-
-// The owner's entry last: until then it tells whose the other one is.
-Result<> remove_entries(int subjects, int owners, std::uint32_t key, const std::string& attachment_id) {
-  const auto owner = policy_owner(owners, key);
-  if (!owner || !is_of(*owner, attachment_id)) return {};
-  const vmlane_policy_workload nobody{};
-  if (bpf_map_update_elem(subjects, &key, &nobody, BPF_ANY) != 0 ||
-      (bpf_map_delete_elem(owners, &key) != 0 && errno != ENOENT))
-    return fail(libbpf_error("cannot remove a workload's policy entry", errno));
-  return {};
+  VMLANE_TRY(netlink::set_bpf_filter(link.where, link.index, link.from_workload,
+                                     {.program = programs.from.get(),
+                                      .name = kPolicyFromFilter,
+                                      .class_id = key,
+                                      .order = FilterOrder::kSecond}));
+  return netlink::set_bpf_filter(link.where, link.index, opposite(link.from_workload),
+                                 {.program = programs.to.get(),
+                                  .name = kPolicyToFilter,
+                                  .class_id = key,
+                                  .order = FilterOrder::kSecond});
 }
 
 Result<std::string> link_name(const WorkloadLink& link) {
   return link.where.run<std::string>([&]() -> Result<std::string> { return link_text(link.index); });
 }
 
-Result<> check_filter(const WorkloadLink& link, Direction direction, std::uint32_t program,
+Result<> check_filter(const WorkloadLink& link, Direction direction, std::span<const std::uint32_t> programs,
                       std::uint16_t key) {
   const auto filter = netlink::bpf_filter(link.where, link.index, direction, FilterOrder::kSecond);
   if (!filter && filter.error().code == Code::kNotFound) return fail(Code::kChanged, filter.error().message);
   if (!filter) return fail(filter.error());
-  if (*filter && (*filter)->program_id == program && (*filter)->class_id == key) return {};
+  if (*filter && std::ranges::find(programs, (*filter)->program_id) != programs.end() &&
+      (*filter)->class_id == key)
+    return {};
   VMLANE_ASSIGN(const std::string name, link_name(link));
   return fail(Code::kChanged,
               name + " has no policy " + (direction == link.from_workload ? "from" : "to") + " the workload");
@@ -98,12 +86,15 @@ bool has_entries(const PolicyHandle& handle, const PolicySpec& spec) {
   const Fd subjects(bpf_map_get_fd_by_id(handle.subjects_map));
   const Fd owners(bpf_map_get_fd_by_id(handle.owners_map));
   if (!subjects || !owners) return false;
-  const std::uint32_t key = handle.key;
-  vmlane_policy_workload subject{};
-  const auto owner = policy_owner(owners.get(), key);
-  return owner && is_of(*owner, spec.attachment_id) &&
-         bpf_map_lookup_elem(subjects.get(), &key, &subject) == 0 && subject.incarnation != 0 &&
-         subject.flags == flags_of(spec);
+  const auto owner = policy_owner(owners.get(), handle.key);
+  const auto subject = read_value<vmlane_policy_workload>(subjects.get(), handle.key);
+  return owner && attachment_of(*owner) == spec.attachment_id && subject && subject->incarnation != 0 &&
+         subject->flags == flags_of(spec);
+}
+
+PolicyHandle handle_in(const PolicyPrograms& programs, std::uint16_t key) {
+  return {key, programs.map_id(PolicyMap::kSubjects), programs.map_id(PolicyMap::kOwners), programs.from_id,
+          programs.to_id};
 }
 
 }  // namespace
@@ -128,38 +119,50 @@ std::optional<PolicyHandle> PolicyHandle::from_json(const Json& json) {
   return handle;
 }
 
-Result<PolicyHandle> attach_policy(const std::filesystem::path& run_dir, const WorkloadLink& link,
-                                   std::uint16_t key, const PolicySpec& spec) {
+Result<PolicyHandle> attach_policy(const NodeConfig& node, const WorkloadLink& link, std::uint16_t key,
+                                   const PolicySpec& spec) {
   silence_libbpf();
-  VMLANE_ASSIGN(const PolicyPrograms programs, policy_programs(run_dir));
+  VMLANE_ASSIGN(const PolicyPrograms programs, policy_programs(node));
   auto attached = write_entries(programs, key, spec);
   if (attached) attached = set_filters(link, programs, key);
-  if (attached)
-    return PolicyHandle{key, programs.map_id(PolicyMap::kSubjects), programs.map_id(PolicyMap::kOwners),
-                        programs.from_id, programs.to_id};
+  if (attached) return handle_in(programs, key);
   // The error that matters is the one at hand; without entries a filter lets nothing through.
-  (void)remove_entries(programs.map(PolicyMap::kSubjects), programs.map(PolicyMap::kOwners), key,
-                       spec.attachment_id);
+  (void)remove_policy_entries(programs.map(PolicyMap::kSubjects), programs.map(PolicyMap::kOwners), key,
+                              spec.attachment_id);
   return fail(std::move(attached.error()));
 }
 
-Result<> check_policy(const WorkloadLink& link, const PolicyHandle& handle, const PolicySpec& spec) {
+Result<> check_policy(const std::filesystem::path& run_dir, const WorkloadLink& link,
+                      const PolicyHandle& handle, const PolicySpec& spec) {
   silence_libbpf();
-  VMLANE_TRY(check_filter(link, link.from_workload, handle.from_program, handle.key));
-  VMLANE_TRY(check_filter(link, opposite(link.from_workload), handle.to_program, handle.key));
-  if (has_entries(handle, spec)) return {};
-  VMLANE_ASSIGN(const std::string name, link_name(link));
-  return fail(Code::kChanged, "the policy of " + name + " is not the one that ADD set");
+  VMLANE_ASSIGN(const auto builds, all_policy_programs(run_dir));
+  std::vector<PolicyHandle> candidates{handle};
+  for (const PolicyPrograms& build : builds) candidates.push_back(handle_in(build, handle.key));
+  std::erase_if(candidates, [&](const PolicyHandle& candidate) { return !has_entries(candidate, spec); });
+  if (candidates.empty()) {
+    VMLANE_ASSIGN(const std::string name, link_name(link));
+    return fail(Code::kChanged, "the policy of " + name + " is not the one that ADD set");
+  }
+  std::vector<std::uint32_t> from;
+  std::vector<std::uint32_t> to;
+  for (const PolicyHandle& candidate : candidates) {
+    from.push_back(candidate.from_program);
+    to.push_back(candidate.to_program);
+  }
+  VMLANE_TRY(check_filter(link, link.from_workload, from, handle.key));
+  return check_filter(link, opposite(link.from_workload), to, handle.key);
 }
 
 Result<> forget_policy(const std::filesystem::path& run_dir, const std::string& attachment_id,
                        const std::optional<PolicyHandle>& handle) {
   silence_libbpf();
+  VMLANE_ASSIGN(const ObjectLock lock, lock_policy_links(run_dir));
   if (handle) {
     const Fd subjects(bpf_map_get_fd_by_id(handle->subjects_map));
     const Fd owners(bpf_map_get_fd_by_id(handle->owners_map));
-    if (!subjects || !owners) return {};
-    return remove_entries(subjects.get(), owners.get(), handle->key, attachment_id);
+    if (subjects && owners) {
+      VMLANE_TRY(remove_policy_entries(subjects.get(), owners.get(), handle->key, attachment_id));
+    }
   }
   VMLANE_ASSIGN(const auto builds, all_policy_programs(run_dir));
   for (const PolicyPrograms& programs : builds) {
@@ -167,7 +170,8 @@ Result<> forget_policy(const std::filesystem::path& run_dir, const std::string& 
     const auto keys = policy_keys(owners);
     const auto found = keys.find(attachment_id);
     if (found == keys.end()) continue;
-    VMLANE_TRY(remove_entries(programs.map(PolicyMap::kSubjects), owners, found->second, attachment_id));
+    VMLANE_TRY(
+        remove_policy_entries(programs.map(PolicyMap::kSubjects), owners, found->second, attachment_id));
   }
   return {};
 }

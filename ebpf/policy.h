@@ -9,14 +9,15 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/node_config.h"
 #include "ebpf/workload.h"
 
 // The policy stage of a workload's link: programs behind those of workload.h, at the same hooks, which judge
 // what the guard and the answers leave (policy/stage.h). They are there only where a key asks for them. By
 // themselves they have the default verdict; what policies say comes by policy_tables.h.
 //
-// Loaded once for a node and build like the guard's, found by `<runDir>/programs/`, and kept by the links
-// alone.
+// Loaded once for a node and build like the guard's, found by `<runDir>/programs/`, and kept by the links; on
+// an idle node by a pin (keep_alive.h).
 namespace vmlane::ebpf {
 
 struct PolicySpec {
@@ -40,14 +41,16 @@ struct PolicyHandle {
 
 // Puts the stage on a link that attach_workload() has given `key`, while the link is down. Either all is
 // there or nothing.
-Result<PolicyHandle> attach_policy(const std::filesystem::path& run_dir, const WorkloadLink& link,
-                                   std::uint16_t key, const PolicySpec& spec);
+Result<PolicyHandle> attach_policy(const NodeConfig& node, const WorkloadLink& link, std::uint16_t key,
+                                   const PolicySpec& spec);
 
-// Code::kChanged naming the link when the stage is not what attach_policy left.
-Result<> check_policy(const WorkloadLink& link, const PolicyHandle& handle, const PolicySpec& spec);
+// Code::kChanged naming the link when the stage is not what attach_policy left, or what the publisher of
+// another build has put there since (PolicyTables::move_links).
+Result<> check_policy(const std::filesystem::path& run_dir, const WorkloadLink& link,
+                      const PolicyHandle& handle, const PolicySpec& spec);
 
-// Takes the workload's entries out, by the handle, or wherever they are when there is none; before its key
-// goes back. Without them every frame is dropped. Gone already is success.
+// Takes the workload's entries out, by the handle and wherever else builds have them; before its key goes
+// back. Without them every frame is dropped. Gone already is success.
 Result<> forget_policy(const std::filesystem::path& run_dir, const std::string& attachment_id,
                        const std::optional<PolicyHandle>& handle);
 

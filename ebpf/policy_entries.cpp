@@ -3,10 +3,16 @@
 
 #include <bpf/bpf.h>
 
+#include <cerrno>
 #include <charconv>
+#include <cstddef>
+#include <ctime>
 #include <vector>
 
+#include "ebpf/libbpf_error.h"
+#include "ebpf/policy_maps.h"
 #include "ebpf/workload_layout.bpf.h"
+#include "policy/connection.h"
 
 namespace vmlane::ebpf {
 
@@ -31,9 +37,7 @@ std::string attachment_of(const vmlane_policy_owner& owner) {
 }
 
 std::optional<vmlane_policy_owner> policy_owner(int owners_map, std::uint32_t key) {
-  vmlane_policy_owner owner{};
-  if (bpf_map_lookup_elem(owners_map, &key, &owner) != 0) return std::nullopt;
-  return owner;
+  return read_value<vmlane_policy_owner>(owners_map, key);
 }
 
 std::map<std::string, std::uint32_t> policy_keys(int owners_map) {
@@ -49,6 +53,31 @@ std::map<std::string, std::uint32_t> policy_keys(int owners_map) {
     if (owner) found[attachment_of(*owner)] = one;
   }
   return found;
+}
+
+// The owner's entry last: until then it tells whose the other one is.
+Result<> remove_policy_entries(int subjects_map, int owners_map, std::uint32_t key,
+                               const std::string& attachment_id) {
+  const auto owner = policy_owner(owners_map, key);
+  if (!owner || attachment_of(*owner) != attachment_id) return {};
+  const std::vector<std::byte> nobody(value_size(subjects_map));
+  if (bpf_map_update_elem(subjects_map, &key, nobody.data(), BPF_ANY) != 0 ||
+      (bpf_map_delete_elem(owners_map, &key) != 0 && errno != ENOENT))
+    return fail(libbpf_error("cannot remove a workload's policy entry", errno));
+  return {};
+}
+
+Result<ObjectLock> lock_policy_links(const std::filesystem::path& run_dir) {
+  return ObjectLock::acquire(run_dir / "locks", "policy", "links");
+}
+
+std::uint32_t now_in_ticks() {
+  timespec now{};
+  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  constexpr std::uint64_t kNanoseconds = 1'000'000'000;
+  const std::uint64_t all =
+      static_cast<std::uint64_t>(now.tv_sec) * kNanoseconds + static_cast<std::uint64_t>(now.tv_nsec);
+  return static_cast<std::uint32_t>(all >> VMLANE_CONNECTION_TICK_BITS);
 }
 
 }  // namespace vmlane::ebpf

@@ -16,11 +16,19 @@
 // Marks a frame as an answer of vmlane's own, in the last word of __sk_buff::cb: no policy is about it.
 #define VMLANE_ANSWER_MARK 0x766d6c61
 
+// Rises with each change of a structure here, in policy/connection.h or policy/subject.h: builds of one
+// layout go on with each other's connections and entries. Of another layout only the places of the epoch and
+// this number are the same, whose an entry is (vmlane_policy_owner.attachment), and by what its connections
+// are told and its default verdict (vmlane_policy_workload.incarnation, .flags).
+#define VMLANE_POLICY_LAYOUT 2
+
 // The one value of the map of state.
 struct vmlane_policy_state {
   __u64 epoch;            // generation << 1 | slot; 0: nothing is published
   __u32 seed;             // of the connections' hash
   __u32 connection_mask;  // number of sets minus one
+  __u32 layout;           // VMLANE_POLICY_LAYOUT of who publishes
+  __u32 reserved;
 };
 
 #define VMLANE_POLICY_REASONS 8         // as many as VMLANE_STAGE_REASONS, a power of two

@@ -44,8 +44,8 @@ ProgramKind kind() {
 
 }  // namespace
 
-Result<PolicyPrograms> policy_programs(const std::filesystem::path& run_dir) {
-  VMLANE_ASSIGN(ProgramPair pair, find_or_load(run_dir, kind()));
+Result<PolicyPrograms> policy_programs(const NodeConfig& node) {
+  VMLANE_ASSIGN(ProgramPair pair, find_or_load(node, kind()));
   return PolicyPrograms{std::move(pair)};
 }
 

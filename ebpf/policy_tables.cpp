@@ -3,30 +3,25 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <sys/mman.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cerrno>
-#include <cstring>
-#include <ctime>
 #include <utility>
 
-#include "core/files.h"
 #include "ebpf/libbpf_error.h"
 #include "ebpf/policy_entries.h"
+#include "ebpf/policy_maps.h"
 #include "ebpf/policy_programs.h"
+#include "ebpf/policy_takeover.h"
 #include "ebpf/workload_layout.bpf.h"
 #include "policy/connection.h"
 #include "policy/subject.h"
 
 namespace vmlane::ebpf {
 namespace {
-
-constexpr std::uint32_t kOnlyKey = 0;
 
 // In the order of VMLANE_STAGE_*.
 constexpr std::array<std::string_view, VMLANE_STAGE_REASONS> kReasons = {
@@ -36,55 +31,6 @@ constexpr std::array<std::string_view, VMLANE_STAGE_REASONS> kReasons = {
 constexpr std::array<std::string_view, 7> kVerdicts = {"not-isolated", "rule",      "isolated",  "own-node",
                                                        "broken",       "too-large", "bad-tables"};
 
-// The memory of an array map of which every process sees the same.
-class Mapping {
- public:
-  Mapping() = default;
-  Mapping(void* memory, std::size_t size) : memory_(memory), size_(size) {}
-  Mapping(Mapping&& other) noexcept { *this = std::move(other); }
-  Mapping& operator=(Mapping&& other) noexcept {
-    std::swap(memory_, other.memory_);
-    std::swap(size_, other.size_);
-    return *this;
-  }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  ~Mapping() {
-    if (memory_ != nullptr) ::munmap(memory_, size_);
-  }
-
-  template <class Element>
-  std::span<Element> as() const {
-    return {static_cast<Element*>(memory_), size_ / sizeof(Element)};
-  }
-  explicit operator bool() const { return memory_ != nullptr; }
-
- private:
-  void* memory_ = nullptr;
-  std::size_t size_ = 0;
-};
-
-Result<Mapping> map_memory(int map, const std::string& what) {
-  bpf_map_info info{};
-  std::uint32_t info_size = sizeof(info);
-  if (bpf_map_get_info_by_fd(map, &info, &info_size) != 0)
-    return fail(libbpf_error("cannot look at " + what, errno));
-  const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-  const std::size_t bytes = std::size_t{info.value_size} * info.max_entries;
-  const std::size_t size = (bytes + page - 1) / page * page;
-  void* memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, map, 0);
-  if (memory == MAP_FAILED) return fail(libbpf_error("cannot map " + what, errno));
-  return Mapping(memory, size);
-}
-
-Result<Fd> make_map(bpf_map_type type, const char* name, std::uint32_t key, std::uint32_t value,
-                    std::size_t entries, std::uint32_t flags) {
-  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = flags);
-  Fd map(bpf_map_create(type, name, key, value, static_cast<std::uint32_t>(entries), &options));
-  if (!map) return fail(libbpf_error(std::string("cannot make the map ") + name, errno));
-  return map;
-}
-
 Result<Fd> make_lines(std::size_t bytes) {
   return make_map(BPF_MAP_TYPE_ARRAY, "vmlane_lines", sizeof(std::uint32_t), VMLANE_POLICY_LINE,
                   (bytes + VMLANE_POLICY_LINE - 1) / VMLANE_POLICY_LINE, BPF_F_INNER_MAP | BPF_F_MMAPABLE);
@@ -93,29 +39,6 @@ Result<Fd> make_lines(std::size_t bytes) {
 Result<Fd> make_counters(std::size_t entries) {
   return make_map(BPF_MAP_TYPE_HASH, "vmlane_counts", sizeof(vmlane_policy_counter_key),
                   sizeof(vmlane_policy_counter), entries, BPF_F_NO_PREALLOC);
-}
-
-// The map in a slot of a map of maps; empty when there is none.
-Fd inner_map(int outer, std::uint32_t slot) {
-  std::uint32_t id = 0;
-  if (bpf_map_lookup_elem(outer, &slot, &id) != 0) return {};
-  return Fd(bpf_map_get_fd_by_id(id));
-}
-
-// Returns when no program still works with what was there before.
-Result<> put_inner(int outer, std::uint32_t slot, const Fd& inner) {
-  const int fd = inner.get();
-  if (bpf_map_update_elem(outer, &slot, &fd, BPF_ANY) == 0) return {};
-  return fail(libbpf_error("cannot put a map into its slot", errno));
-}
-
-std::uint32_t now_in_ticks() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  constexpr std::uint64_t kNanoseconds = 1'000'000'000;
-  const std::uint64_t all =
-      static_cast<std::uint64_t>(now.tv_sec) * kNanoseconds + static_cast<std::uint64_t>(now.tv_nsec);
-  return static_cast<std::uint32_t>(all >> VMLANE_CONNECTION_TICK_BITS);
 }
 
 IpAddress address_of(const std::uint32_t* words, bool v6) {
@@ -177,7 +100,8 @@ PolicyConnection connection_of(const vmlane_connection& entry, std::string attac
 
 class PolicyTables::Contents {
  public:
-  explicit Contents(PolicyPrograms programs) : programs_(std::move(programs)) {}
+  Contents(std::filesystem::path run_dir, PolicyPrograms programs)
+      : run_dir_(std::move(run_dir)), programs_(std::move(programs)) {}
   ~Contents() {
     if (ring_ != nullptr) ring_buffer__free(ring_);
   }
@@ -192,6 +116,10 @@ class PolicyTables::Contents {
 
   Result<> make_missing(const PolicySizes& sizes) {
     sizes_ = sizes;
+    state().layout = VMLANE_POLICY_LAYOUT;
+    VMLANE_ASSIGN(const auto others, other_policy_builds(run_dir_, programs_));
+    others_generation_ = highest_generation(others);
+    VMLANE_TRY(share_connections(others, programs_));
     VMLANE_ASSIGN(spare_, make_lines(VMLANE_POLICY_LINE));
     VMLANE_TRY(make_connections());
     if (!inner_map(map(PolicyMap::kCounters), kOnlyKey)) VMLANE_TRY(renew_counters());
@@ -201,7 +129,12 @@ class PolicyTables::Contents {
   }
 
   std::uint64_t epoch() const { return std::atomic_ref(state().epoch).load(std::memory_order_acquire); }
-  std::uint64_t generation() const { return epoch() >> 1; }
+  std::uint64_t generation() const { return std::max(epoch() >> 1, others_generation_); }
+
+  Result<> adopt(const PolicyEndpoints& endpoints) { return adopt_workloads(run_dir_, programs_, endpoints); }
+  Result<> move_links(const PolicyNamespaces& namespaces) {
+    return move_policy_links(run_dir_, programs_, namespaces);
+  }
 
   Result<> publish(std::uint64_t generation, std::span<const std::uint64_t> block,
                    const PolicyEndpoints& endpoints) {
@@ -329,14 +262,13 @@ class PolicyTables::Contents {
   void number(std::uint32_t slot, const PolicyEndpoints& endpoints) {
     constexpr int kUpper = 32;
     const std::uint32_t loose = now_in_ticks() + VMLANE_CONNECTION_SECONDS(VMLANE_STAGE_LOOSE_SECONDS) + 1;
-    const bool is_first = epoch() == 0;
     for (const auto& [id, key] : keys()) {
       vmlane_policy_workload& workload = subject(key);
       const std::uint64_t incarnation = workload.incarnation;
       const auto found = endpoints.find(id);
       const std::uint64_t number =
           found == endpoints.end() ? 0 : incarnation << kUpper | (std::uint64_t{found->second} + 1);
-      const bool was_known = !is_first && workload.endpoint[epoch() & 1] >> kUpper == incarnation;
+      const bool was_known = workload.endpoint[epoch() & 1] >> kUpper == incarnation;
       // What went through unjudged may have connections that nobody noted.
       if (number != 0 && !was_known && (workload.flags & VMLANE_STAGE_DENY) == 0)
         workload.loose_until = loose;
@@ -366,7 +298,9 @@ class PolicyTables::Contents {
     (*take_)(drop);
   }
 
+  std::filesystem::path run_dir_;
   PolicyPrograms programs_;
+  std::uint64_t others_generation_ = 0;  // of other builds; connections were judged by it
   PolicySizes sizes_;
   Mapping state_;
   Mapping subjects_;
@@ -381,10 +315,10 @@ PolicyTables::PolicyTables(PolicyTables&&) noexcept = default;
 PolicyTables& PolicyTables::operator=(PolicyTables&&) noexcept = default;
 PolicyTables::~PolicyTables() = default;
 
-Result<PolicyTables> PolicyTables::open(const std::filesystem::path& run_dir, const PolicySizes& sizes) {
+Result<PolicyTables> PolicyTables::open(const NodeConfig& node, const PolicySizes& sizes) {
   silence_libbpf();
-  VMLANE_ASSIGN(PolicyPrograms programs, policy_programs(run_dir));
-  auto contents = std::make_unique<Contents>(std::move(programs));
+  VMLANE_ASSIGN(PolicyPrograms programs, policy_programs(node));
+  auto contents = std::make_unique<Contents>(node.run_dir, std::move(programs));
   VMLANE_TRY(contents->map_small());
   VMLANE_TRY(contents->make_missing(sizes));
   return PolicyTables(std::move(contents));
@@ -396,7 +330,10 @@ Result<PolicyTables> PolicyTables::look(const std::filesystem::path& run_dir) {
   if (builds.empty())
     return fail(Code::kNotFound, "no workload of this node has policy on its link",
                 "run directory " + run_dir.string());
-  auto contents = std::make_unique<Contents>(std::move(builds.front()));
+  // While one build takes over from another, the one that publishes.
+  const auto generation = [](const PolicyPrograms& build) { return highest_generation({&build, 1}); };
+  auto contents =
+      std::make_unique<Contents>(run_dir, std::move(*std::ranges::max_element(builds, {}, generation)));
   VMLANE_TRY(contents->map_small());
   return PolicyTables(std::move(contents));
 }
@@ -421,6 +358,16 @@ Result<> PolicyTables::change(
 Result<> PolicyTables::assign(const PolicyEndpoints& endpoints) {
   silence_libbpf();
   return contents_->assign(endpoints);
+}
+
+Result<> PolicyTables::adopt(const PolicyEndpoints& endpoints) {
+  silence_libbpf();
+  return contents_->adopt(endpoints);
+}
+
+Result<> PolicyTables::move_links(const PolicyNamespaces& namespaces) {
+  silence_libbpf();
+  return contents_->move_links(namespaces);
 }
 
 std::vector<std::string> PolicyTables::workloads() const {

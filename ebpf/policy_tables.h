@@ -15,6 +15,7 @@
 
 #include "core/address.h"
 #include "core/error.h"
+#include "core/node_config.h"
 
 // What the policy stages of a node's links judge by, and what they found: the side of the agent and of
 // vmlanectl.
@@ -28,6 +29,9 @@ namespace vmlane::ebpf {
 // Number of each workload's endpoint in the tables, by attachment id. A workload that is not in it has its
 // default verdict.
 using PolicyEndpoints = std::map<std::string, std::uint32_t>;
+
+// Path of the network namespace of each workload's pod, by attachment id.
+using PolicyNamespaces = std::map<std::string, std::string>;
 
 struct PolicySizes {
   std::size_t connections = std::size_t{1} << 17;  // a power of two; 64 bytes each
@@ -87,7 +91,7 @@ class PolicyTables {
  public:
   // Finds the stage of this build on the node, or loads it so that it is there for the next ADD, and makes
   // what is missing but for the tables. For the one process that publishes.
-  static Result<PolicyTables> open(const std::filesystem::path& run_dir, const PolicySizes& sizes = {});
+  static Result<PolicyTables> open(const NodeConfig& node, const PolicySizes& sizes = {});
   // Only to look, or to flush; Code::kNotFound when no link has the stage and nobody publishes.
   static Result<PolicyTables> look(const std::filesystem::path& run_dir);
 
@@ -95,7 +99,7 @@ class PolicyTables {
   PolicyTables& operator=(PolicyTables&&) noexcept;
   ~PolicyTables();
 
-  // Of the tables in force, 0 when there are none.
+  // Of the tables in force, also of another build's when open() met one; 0 when there are none.
   std::uint64_t generation() const;
 
   // Puts a whole block in force, for all workloads between two packets of each. Counters begin anew: the
@@ -111,6 +115,14 @@ class PolicyTables {
 
   // Tells workloads' numbers in the tables in force, after a change and when one was added.
   Result<> assign(const PolicyEndpoints& endpoints);
+
+  // Takes over from the stage of another build, newer or older, whose links keep what it published last:
+  // known connections go on, and nothing is let through that neither says. `adopt` comes before what
+  // publishes or assigns the workloads' numbers, `move_links` after it, for workloads that have one; it goes
+  // on after an error and returns the first. Both cost next to nothing where there is no other build. Until
+  // it is moved a workload keeps the other build's last state.
+  Result<> adopt(const PolicyEndpoints& endpoints);
+  Result<> move_links(const PolicyNamespaces& namespaces);
 
   // Attachment ids of the workloads that have the stage, sorted.
   std::vector<std::string> workloads() const;

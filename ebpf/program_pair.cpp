@@ -13,6 +13,7 @@
 
 #include "core/json.h"
 #include "core/lock.h"
+#include "ebpf/keep_alive.h"
 #include "ebpf/libbpf_error.h"
 
 namespace vmlane::ebpf {
@@ -133,15 +134,22 @@ Result<ProgramPair> take_pair(const bpf_program* from, const bpf_program* to,
   return pair;
 }
 
-Result<ProgramPair> find_or_load(const fs::path& run_dir, const ProgramKind& kind) {
-  const fs::path file = file_of_this_build(run_dir, kind);
-  if (auto loaded = find_loaded(file, kind)) return std::move(*loaded);
+Result<ProgramPair> find_or_load(const NodeConfig& node, const ProgramKind& kind) {
+  const auto kept = [&](ProgramPair pair) {
+    const std::array programs{LoadedProgram{pair.from.get(), pair.from_id},
+                              LoadedProgram{pair.to.get(), pair.to_id}};
+    keep_alive(node.bpf_dir, kind.name, programs);
+    return pair;
+  };
+  const fs::path file = file_of_this_build(node.run_dir, kind);
+  if (auto loaded = find_loaded(file, kind)) return kept(std::move(*loaded));
   // One loads, the others wait and find.
-  VMLANE_ASSIGN(const auto lock, ObjectLock::acquire(run_dir / "locks", "programs", std::string(kind.name)));
-  if (auto loaded = find_loaded(file, kind)) return std::move(*loaded);
+  VMLANE_ASSIGN(const auto lock,
+                ObjectLock::acquire(node.run_dir / "locks", "programs", std::string(kind.name)));
+  if (auto loaded = find_loaded(file, kind)) return kept(std::move(*loaded));
   VMLANE_ASSIGN(ProgramPair pair, kind.load());
   VMLANE_TRY(remember(file, pair));
-  return pair;
+  return kept(std::move(pair));
 }
 
 Result<std::vector<ProgramPair>> find_all(const fs::path& run_dir, const ProgramKind& kind) {

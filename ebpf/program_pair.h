@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/node_config.h"
 
 struct bpf_map;
 struct bpf_program;
@@ -41,8 +42,9 @@ struct ProgramKind {
 Result<ProgramPair> take_pair(const bpf_program* from, const bpf_program* to,
                               std::span<const bpf_map* const> maps, std::string_view what);
 
-// Those of this build that somebody on this node has, else freshly loaded ones.
-Result<ProgramPair> find_or_load(const std::filesystem::path& run_dir, const ProgramKind& kind);
+// Those of this build that somebody on this node has, else freshly loaded ones, which an idle node keeps
+// (keep_alive.h).
+Result<ProgramPair> find_or_load(const NodeConfig& node, const ProgramKind& kind);
 
 // Those of each build that somebody on this node has.
 Result<std::vector<ProgramPair>> find_all(const std::filesystem::path& run_dir, const ProgramKind& kind);

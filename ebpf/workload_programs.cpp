@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <memory>
 
-#include "ebpf/keep_alive.h"
 #include "ebpf/libbpf_error.h"
 
 namespace vmlane::ebpf {
@@ -45,10 +44,7 @@ ProgramKind kind() {
 }  // namespace
 
 Result<WorkloadPrograms> workload_programs(const NodeConfig& node) {
-  VMLANE_ASSIGN(ProgramPair pair, find_or_load(node.run_dir, kind()));
-  const std::array kept{LoadedProgram{pair.from.get(), pair.from_id},
-                        LoadedProgram{pair.to.get(), pair.to_id}};
-  keep_alive(node.bpf_dir, "workload", kept);
+  VMLANE_ASSIGN(ProgramPair pair, find_or_load(node, kind()));
   return WorkloadPrograms{std::move(pair)};
 }
 

@@ -84,8 +84,8 @@ class PolicyBenchmark : public HostFixture {
   void SetUp() override {
     HostFixture::SetUp();
     if (IsSkipped()) return;
-    programs_.emplace(value_of(ebpf::policy_programs(node().run_dir)));
-    tables_.emplace(value_of(ebpf::PolicyTables::open(node().run_dir)));
+    programs_.emplace(value_of(ebpf::policy_programs(node())));
+    tables_.emplace(value_of(ebpf::PolicyTables::open(node())));
     empty_ = empty_program();
     ASSERT_GE(empty_, 0);
   }

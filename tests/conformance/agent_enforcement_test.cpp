@@ -74,6 +74,16 @@ class AgentEnforcement : public PluginFixture {
     EXPECT_TRUE(result.ok()) << result.err;
     return Json::parse(result.out, nullptr, false);
   }
+  // What links have counts as another build's from now on, as after vmlane was upgraded or downgraded.
+  void become_another_release(int number) const {
+    const fs::path programs = node().run_dir / "programs";
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(programs)) {
+      if (entry.path().filename().string().starts_with("policy-")) files.push_back(entry.path());
+    }
+    for (std::size_t i = 0; i < files.size(); i++)
+      fs::rename(files[i], programs / ("policy-" + std::to_string(number) + std::to_string(i) + ".json"));
+  }
   AgentRunner& agent() { return *agent_; }
 
  private:
@@ -112,8 +122,8 @@ TEST_F(AgentEnforcement, WhatNobodyHasJudgedIsDeniedWhileTheAgentIsDown) {
   EXPECT_TRUE(comes_through("client", web, true)) << agent().status();
 }
 
-// Policies flip around one that stays, the agent is killed over and over: nothing denied passes, nothing
-// allowed is lost.
+// Policies flip around one that stays, a pod comes and goes, the agent is killed over and over, and every
+// other time the one that follows is of another release: nothing denied passes, nothing allowed is lost.
 TEST_F(AgentEnforcement, KilledAtRandomMomentsItNeitherOpensNorCloses) {
   agent().start();
   const std::string web = attach("web");
@@ -135,9 +145,18 @@ TEST_F(AgentEnforcement, KilledAtRandomMomentsItNeitherOpensNorCloses) {
       }
     });
   };
+  std::atomic<int> visits = 0;
+  const std::string visitor_path = make_pod("visitor").path();
   {
     const auto client = keep_on("client", allowed);
     const auto stranger = keep_on("stranger", denied);
+    const std::jthread visitor([&] {
+      while (!done) {
+        EXPECT_CNI_OK(run_call(call("ADD", visitor_path, config(), "visitor")));
+        EXPECT_CNI_OK(run_call(call("DEL", visitor_path, config(), "visitor")));
+        visits++;
+      }
+    });
     const int kills = std::getenv("VMLANE_LONG") != nullptr ? 50 : 5;
     for (int i = 0; i < kills; i++) {
       for (int flip = 0; flip < 4; flip++) {
@@ -152,10 +171,12 @@ TEST_F(AgentEnforcement, KilledAtRandomMomentsItNeitherOpensNorCloses) {
         sleep_ms(flip * 7);
       }
       agent().kill();
+      if (i % 2 == 1) become_another_release(i);
       agent().start();
     }
     done = true;
   }
+  EXPECT_GT(visits, 0);
   EXPECT_GT(denied.sent, 0);
   EXPECT_EQ(denied.received, 0) << "of " << denied.sent;
   EXPECT_GT(allowed.sent, 0);

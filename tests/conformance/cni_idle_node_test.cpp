@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The pins that keep the guard's programs loaded while a node has no attachment: they spare the next ADD the
-// loading, and nothing depends on them.
+// The pins that keep the guard's and policy's programs loaded while a node has no attachment: they spare the
+// next ADD the loading, and nothing depends on them.
 #include <algorithm>
 #include <filesystem>
 
@@ -13,15 +13,16 @@ constexpr MacAddress kForeign{{0x02, 0, 0, 0, 0, 0x66}};
 
 class IdleNodeTest : public SenderTest {
  protected:
-  void attach() { SenderTest::attach({{"spoofCheck", true}}); }
+  void attach(Json keys = Json::object()) {
+    keys["spoofCheck"] = true;
+    SenderTest::attach(keys);
+  }
   void expect_guarded() {
     EXPECT_TRUE(passes(make_test_frame(broadcast_mac(), mac_, "own")));
     EXPECT_FALSE(passes(make_test_frame(broadcast_mac(), kForeign, "another MAC")));
   }
-  std::uint32_t program() const {
-    const auto record = RecordStore(node()).read(id_of());
-    return (**record).handles["workload"]["from_program"].get<std::uint32_t>();
-  }
+  Json handles() const { return (**RecordStore(node()).read(id_of())).handles; }
+  std::uint32_t program() const { return handles()["workload"]["from_program"].get<std::uint32_t>(); }
   void detach() {
     guest_.reset();
     wire_.reset();
@@ -42,6 +43,15 @@ TEST_P(IdleNodeTest, ProgramsStayLoadedForTheNextAdd) {
   attach();
   EXPECT_EQ(program(), first);
   expect_guarded();
+}
+
+TEST_P(IdleNodeTest, PolicyStaysLoadedToo) {
+  attach({{"policyDefault", "allow"}});
+  EXPECT_EQ(pins(), 4U);
+  const Json first = handles()["policy"]["programs"]["from_program"];
+  detach();
+  attach({{"policyDefault", "allow"}});
+  EXPECT_EQ(handles()["policy"]["programs"]["from_program"], first);
 }
 
 TEST_P(IdleNodeTest, PinsOfAnotherBuildAndOfAnAddCutShortAreReplaced) {

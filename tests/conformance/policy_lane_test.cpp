@@ -179,7 +179,7 @@ class PolicyLane : public LaneTest {
             .destination_port = port};
   }
   void publish(const std::vector<Json>& policies) {
-    if (!tables_) tables_.emplace(value_of(ebpf::PolicyTables::open(node().run_dir)));
+    if (!tables_) tables_.emplace(value_of(ebpf::PolicyTables::open(node())));
     policy::Objects objects;
     policy::add_object(objects, pod_object("c1", "192.0.2.2", "2001:db8:1::2"), "test");
     policy::add_object(objects, pod_object("client", "192.0.2.77", "2001:db8:1::77"), "test");
@@ -458,7 +458,7 @@ TEST_P(PolicyPods, BulkTransferGoesThroughBothEndsPolicies) {
                      "test");
   policy::Store store;
   store.put(objects);
-  auto tables = value_of(ebpf::PolicyTables::open(node().run_dir));
+  auto tables = value_of(ebpf::PolicyTables::open(node()));
   ASSERT_TRUE(succeeded(tables.publish(1, store.publish().block,
                                        {{id_of("c1"), store.endpoint("blue/c1", "default").value()},
                                         {id_of("c2"), store.endpoint("blue/client", "default").value()}})));

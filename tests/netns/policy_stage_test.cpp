@@ -47,11 +47,11 @@ class PolicyStageTest : public HostFixture {
   void SetUp() override {
     HostFixture::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    programs_.emplace(value_of(ebpf::policy_programs(node().run_dir)));
+    programs_.emplace(value_of(ebpf::policy_programs(node())));
     const std::uint32_t key = 0;
     const vmlane_policy_owner owner{};
     ASSERT_EQ(bpf_map_update_elem(programs_->map(PolicyMap::kOwners), &key, &owner, BPF_ANY), 0);
-    tables_.emplace(value_of(PolicyTables::open(node().run_dir, {.connections = kConnections})));
+    tables_.emplace(value_of(PolicyTables::open(node(), {.connections = kConnections})));
   }
   // A workload that was not there before.
   void introduce(std::uint32_t flags) {

@@ -86,7 +86,7 @@ bool meant_to_stay(const fs::path& path) {
   const std::string name = path.filename().string();
   return path.extension() == ".lock" || name == "lock" || name == "networks" || name == "boot" ||
          name == "ifindex" || path.parent_path().filename() == "programs" || name.starts_with("workload_") ||
-         name.starts_with("last_reserved_ip");
+         name.starts_with("policy_") || name.starts_with("last_reserved_ip");
 }
 
 // Files with their content, sockets and other things by name; empty directories do not count.
