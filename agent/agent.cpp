@@ -120,11 +120,9 @@ Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   VMLANE_ASSIGN(const EndSignals signals, EndSignals::block());
   const Log log(config, "vmlane-agent", {{"node", node}});
   VMLANE_ASSIGN(AttachmentFiles records, AttachmentFiles::open(config));
-  std::vector<std::unique_ptr<PolicySink>> sinks;
-  sinks.push_back(std::make_unique<KernelSink>(config));
-  KernelSink& kernel = static_cast<KernelSink&>(*sinks.back());
-  sinks.push_back(std::make_unique<TablesFileSink>(config));
-  NodeState state(config, log, node, std::move(files), std::move(records), std::move(sinks));
+  KernelSink kernel(config);
+  TablesFileSink file(config);
+  NodeState state(config, log, node, std::move(files), std::move(records), {&kernel, &file});
   PolicyLedger ledger(state, kernel);
   Followers followers;
   log.info("started", {{"pid", std::to_string(::getpid())}});

@@ -19,38 +19,46 @@ Result<AttachmentFiles> AttachmentFiles::open(const NodeConfig& config) {
   return AttachmentFiles(std::move(watch), RecordStore(config));
 }
 
-bool AttachmentFiles::update() {
-  watch_.drain();
-  watch_.follow_name();
-  FileList present;
-  if (watch_.watching()) {
-    auto listed = list_files(watch_.directory(), is_no_temporary);
-    if (!listed) return false;  // the directory went just now
-    present = std::move(*listed);
+std::set<std::string> AttachmentFiles::update() {
+  std::set<std::string> changed;
+  DirectoryEvents events = watch_.drain();
+  if (read_again_) {
+    for (auto& [name, identity] : files_) identity = {};
   }
-  bool changed = false;
-  std::erase_if(files_, [&](const auto& file) {
-    const bool gone = !present.contains(file.first);
-    if (gone) {
-      records_.erase(fs::path(file.first).stem().string());
-      problems_.erase(file.first);
-      changed = true;
-    }
-    return gone;
-  });
-  for (const auto& [name, identity] : present) {
-    const auto known = files_.find(name);
-    if (known != files_.end() && known->second == identity) continue;
-    files_[name] = identity;
-    read(name);
-    changed = true;
+  if (events.everything || read_again_) {
+    for (const auto& [name, identity] : files_) events.names.insert(name);
+    const auto listed = watch_.watching() ? list_files(watch_.directory(), is_no_temporary) : FileList();
+    if (!listed) return changed;  // the directory went just now
+    for (const auto& [name, identity] : *listed) events.names.insert(name);
+  }
+  read_again_ = false;
+  for (const std::string& name : events.names) {
+    if (is_no_temporary(name)) look_at(name, changed);
   }
   return changed;
 }
 
-void AttachmentFiles::read(const std::string& name) {
+void AttachmentFiles::look_at(const std::string& name, std::set<std::string>& changed) {
+  const auto identity = identify(watch_.directory() / name);
+  const auto known = files_.find(name);
+  if (!identity) {
+    if (known == files_.end()) return;
+    const std::string id = fs::path(name).stem().string();
+    records_.erase(id);
+    changed.insert(id);
+    problems_.erase(name);
+    files_.erase(known);
+    return;
+  }
+  if (known != files_.end() && known->second == *identity) return;
+  files_[name] = *identity;
+  read(name, changed);
+}
+
+void AttachmentFiles::read(const std::string& name, std::set<std::string>& changed) {
   const fs::path path(name);
   const std::string id = path.stem().string();
+  changed.insert(id);
   if (path.extension() != ".json" || !is_attachment_id(id)) {
     problems_[name] = {Code::kDecode, (watch_.directory() / name).string() + " is not an attachment record",
                        "it is left alone", nullptr};

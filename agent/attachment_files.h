@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -21,12 +22,11 @@ class AttachmentFiles {
   static Result<AttachmentFiles> open(const NodeConfig& config);
 
   int fd() const { return watch_.fd(); }
-  // Reads what changed; whether anything did.
-  bool update();
+  // Reads what changed: the ids of records that are others now, are gone, or can no longer be read, and names
+  // of files that are no records.
+  std::set<std::string> update();
   // Makes the next update() read every record.
-  void read_again() {
-    for (auto& [name, identity] : files_) identity = {};
-  }
+  void read_again() { read_again_ = true; }
 
   const std::map<std::string, AttachmentRecord>& records() const { return records_; }  // by attachment id
   const std::map<std::string, Error>& problems() const { return problems_; }           // by file name
@@ -34,13 +34,15 @@ class AttachmentFiles {
  private:
   AttachmentFiles(DirectoryWatch watch, RecordStore store)
       : watch_(std::move(watch)), store_(std::move(store)) {}
-  void read(const std::string& name);
+  void look_at(const std::string& name, std::set<std::string>& changed);
+  void read(const std::string& name, std::set<std::string>& changed);
 
   DirectoryWatch watch_;
   RecordStore store_;
   FileList files_;
   std::map<std::string, AttachmentRecord> records_;
   std::map<std::string, Error> problems_;
+  bool read_again_ = false;
 };
 
 }  // namespace vmlane::agent

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cstring>
 
 namespace vmlane::agent {
 
@@ -15,9 +16,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Not IN_MODIFY: a file counts once its writer has closed it.
-constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_CREATE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE |
-                                  IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+// A file counts once its writer has closed it; IN_MODIFY tells that somebody has begun.
+constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_MOVED_FROM | IN_MOVED_TO |
+                                  IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
 
 std::int64_t nanoseconds(const timespec& time) {
   constexpr std::int64_t kSecond = 1'000'000'000;
@@ -34,11 +35,23 @@ Result<DirectoryWatch> DirectoryWatch::open(fs::path directory) {
   return watch;
 }
 
-bool DirectoryWatch::drain() {
-  alignas(inotify_event) std::array<char, 16384> buffer{};
-  bool any = false;
-  while (::read(fd_.get(), buffer.data(), buffer.size()) > 0) any = true;
-  return any;
+DirectoryEvents DirectoryWatch::drain() {
+  constexpr std::size_t kRoom = 16384;
+  alignas(inotify_event) std::array<char, kRoom> buffer{};
+  DirectoryEvents events{.everything = !drained_, .names = {}};
+  drained_ = true;
+  for (ssize_t size = 0; (size = ::read(fd_.get(), buffer.data(), buffer.size())) > 0;) {
+    for (const char* at = buffer.data(); at < buffer.data() + size;) {
+      inotify_event event{};
+      std::memcpy(&event, at, sizeof(event));
+      if ((event.mask & IN_Q_OVERFLOW) != 0) events.everything = true;
+      // Those of a directory that is not watched any more come late.
+      if (event.len > 0 && event.wd == watch_) events.names.emplace(at + sizeof(event));
+      at += sizeof(event) + event.len;
+    }
+  }
+  events.everything = follow_name() || events.everything;
+  return events;
 }
 
 bool DirectoryWatch::follow_name() {
@@ -49,19 +62,26 @@ bool DirectoryWatch::follow_name() {
   return true;
 }
 
+std::optional<FileIdentity> identify(const fs::path& file) {
+  struct stat info {};
+  if (::lstat(file.c_str(), &info) != 0) return std::nullopt;
+  const bool is_link = S_ISLNK(info.st_mode);
+  if ((is_link && ::stat(file.c_str(), &info) != 0) || !S_ISREG(info.st_mode)) return std::nullopt;
+  return FileIdentity{.device = info.st_dev,
+                      .inode = info.st_ino,
+                      .size = static_cast<std::uint64_t>(info.st_size),
+                      .modified = nanoseconds(info.st_mtim),
+                      .changed = nanoseconds(info.st_ctim),
+                      .linked = is_link || info.st_nlink > 1};
+}
+
 Result<FileList> list_files(const fs::path& directory, const std::function<bool(const fs::path&)>& wanted) {
   FileList files;
   std::error_code error;
   for (fs::directory_iterator it(directory, error); !error && it != fs::directory_iterator();
        it.increment(error)) {
     if (!wanted(it->path())) continue;
-    struct stat info {};
-    if (::stat(it->path().c_str(), &info) != 0 || !S_ISREG(info.st_mode)) continue;
-    files[it->path().filename().string()] = {.device = info.st_dev,
-                                             .inode = info.st_ino,
-                                             .size = static_cast<std::uint64_t>(info.st_size),
-                                             .modified = nanoseconds(info.st_mtim),
-                                             .changed = nanoseconds(info.st_ctim)};
+    if (const auto identity = identify(it->path())) files[it->path().filename().string()] = *identity;
   }
   if (error) return fail(io_error("cannot read directory " + directory.string(), error.value()));
   return files;

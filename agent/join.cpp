@@ -72,26 +72,6 @@ std::string network_of(const AttachmentRecord& record, const multus::Pod& pod) {
   return said.status.empty() ? said.selection : said.status;
 }
 
-Attachment join_one(const AttachmentRecord& record, const Cluster& cluster) {
-  Attachment attachment{.record = &record};
-  if (record.pod.name.empty()) {
-    attachment.missing = "CNI_ARGS named no pod";
-    return attachment;
-  }
-  const multus::Pod* pod = cluster.find_pod(record.pod.ns, record.pod.name, record.pod.uid);
-  if (pod == nullptr) {
-    attachment.missing = "no object of pod " + record.pod.ns + "/" + record.pod.name +
-                         (record.pod.uid.empty() ? "" : " with uid " + record.pod.uid);
-    return attachment;
-  }
-  attachment.pod = pod->id();
-  attachment.network = network_of(record, *pod);
-  if (attachment.network.empty())
-    attachment.missing =
-        "neither the record nor the pod's annotations name the network of " + record.key.ifname;
-  return attachment;
-}
-
 std::vector<IpAddress> given_addresses(const AttachmentRecord& record) {
   std::vector<IpAddress> addresses;
   if (!record.result.is_object()) return addresses;
@@ -195,40 +175,37 @@ std::optional<IpAddress> address_of(const ifaddrs& entry) {
 
 }  // namespace
 
-std::vector<Attachment> join(const std::map<std::string, AttachmentRecord>& records, const Cluster& cluster) {
-  std::vector<Attachment> attachments;
-  for (const auto& [id, record] : records) attachments.push_back(join_one(record, cluster));
-  return attachments;
+Attachment join(const AttachmentRecord& record, const Cluster& cluster) {
+  Attachment attachment{.record = &record};
+  if (record.pod.name.empty()) {
+    attachment.missing = "CNI_ARGS named no pod";
+    return attachment;
+  }
+  const multus::Pod* pod = cluster.find_pod(record.pod.ns, record.pod.name, record.pod.uid);
+  if (pod == nullptr) {
+    attachment.missing = "no object of pod " + record.pod.ns + "/" + record.pod.name +
+                         (record.pod.uid.empty() ? "" : " with uid " + record.pod.uid);
+    return attachment;
+  }
+  attachment.pod = pod->id();
+  attachment.network = network_of(record, *pod);
+  if (attachment.network.empty())
+    attachment.missing =
+        "neither the record nor the pod's annotations name the network of " + record.key.ifname;
+  return attachment;
 }
 
-ObjectSet Completion::complete(const ObjectSet& objects, const std::vector<Attachment>& attachments,
-                               const std::vector<IpAddress>& node_addresses) {
-  ObjectSet completed = objects;
-  std::map<std::string, Json> pods;
-  for (const Attachment& attachment : attachments) {
-    if (attachment.network.empty()) continue;
-    const auto pod = objects.find("Pod " + attachment.pod);
-    if (pod == objects.end() || pod->second.size() != 1) continue;  // policy closes one that is given twice
-    const auto [json, fresh] = pods.try_emplace(pod->first, pod->second[0]->json);
-    complete_pod(json->second, attachment, node_);
-  }
-  for (auto& [key, json] : pods) {
-    ObjectPointer& object = completed[key][0];
-    object = made(key, object, std::move(json));
-  }
-  const std::string key = "Node " + node_;
-  auto& node = completed[key];
-  if (node.empty()) node.push_back(std::make_shared<const FileObject>(Json(), "the agent's own node"));
-  if (node.size() == 1) node[0] = made(key, node[0], complete_node(node[0]->json, node_, node_addresses));
-  std::erase_if(made_, [&](const auto& entry) { return !completed.contains(entry.first); });
-  return completed;
+ObjectPointer completed_pod(const ObjectPointer& pod, const std::vector<const Attachment*>& attachments,
+                            const std::string& node) {
+  Json json = pod->json();
+  for (const Attachment* attachment : attachments) complete_pod(json, *attachment, node);
+  return file_object(std::move(json), pod->place);
 }
 
-ObjectPointer Completion::made(const std::string& key, const ObjectPointer& source, Json json) {
-  ObjectPointer& known = made_[key];
-  if (!known || known->json != json || known->place != source->place)
-    known = std::make_shared<const FileObject>(std::move(json), source->place);
-  return known;
+ObjectPointer completed_node(const ObjectPointer& object, const std::string& node,
+                             const std::vector<IpAddress>& addresses) {
+  return file_object(complete_node(object ? object->json() : Json(), node, addresses),
+                     object ? object->place : "the agent's own node");
 }
 
 std::vector<IpAddress> learned_addresses(const AttachmentRecord& record) {

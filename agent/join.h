@@ -20,30 +20,20 @@ struct Attachment {
   std::vector<IpAddress> learned;  // by the programs on its link, where no IPAM plugin gave it any
 };
 
-// Which pod and network each attachment is of (contracts.md 2.2). The pod is the record's, by name and uid.
-// The network is `default` for the interface that network-status calls so, or else for eth0 unless the pod's
+// Which pod and network an attachment is of (contracts.md 2.2). The pod is the record's, by name and uid. The
+// network is `default` for the interface that network-status calls so, or else for eth0 unless the pod's
 // networks annotation asks for an interface of that name; for others the record's `nad`, network-status, or
 // the networks annotation, in this order: the record is what a plugin did, an annotation is what somebody
 // wrote.
-std::vector<Attachment> join(const std::map<std::string, AttachmentRecord>& records, const Cluster& cluster);
+Attachment join(const AttachmentRecord& record, const Cluster& cluster);
 
-// Puts what only this node knows into the objects that policy gets: the addresses that attachments were
-// given, interfaces that no network-status tells of yet, the node that unbound pods are on, and the node's
-// own addresses.
-class Completion {
- public:
-  explicit Completion(std::string node) : node_(std::move(node)) {}
-
-  ObjectSet complete(const ObjectSet& objects, const std::vector<Attachment>& attachments,
-                     const std::vector<IpAddress>& node_addresses);
-
- private:
-  // The completed object as a pointer that stays while it says the same.
-  ObjectPointer made(const std::string& key, const ObjectPointer& source, Json json);
-
-  std::string node_;
-  std::map<std::string, ObjectPointer> made_;
-};
+// A pod's object with what only this node knows: the node, the addresses that its attachments were given or
+// have learned, and interfaces that no network-status tells of yet.
+ObjectPointer completed_pod(const ObjectPointer& pod, const std::vector<const Attachment*>& attachments,
+                            const std::string& node);
+// The object of this node, nullptr when there is none, with the node's own addresses.
+ObjectPointer completed_node(const ObjectPointer& object, const std::string& node,
+                             const std::vector<IpAddress>& addresses);
 
 // What the programs on the link of an attachment without IPAM have learned (docs/plugins.md): addresses that
 // are its own for as long as they last.

@@ -9,12 +9,11 @@ namespace vmlane::agent {
 
 namespace fs = std::filesystem;
 
-std::vector<Error> LearnedFiles::update(const std::vector<Attachment>& attachments) {
+std::vector<Error> LearnedFiles::update(const std::map<std::string, Attachment>& attachments) {
   std::vector<Error> errors;
   std::set<std::string> known;
-  for (const Attachment& attachment : attachments) {
+  for (const auto& [id, attachment] : attachments) {
     if (!attachment.record->nad.empty() || attachment.network.empty()) continue;
-    const std::string id = attachment.record->key.id();
     known.insert(id);
     const std::string text =
         to_text({{"schema", 1}, {"pod", attachment.pod}, {"nad", attachment.network}}) + "\n";

@@ -18,7 +18,7 @@ class LearnedFiles {
 
   // Writes what is new and removes what is of no attachment any more. One error for each file that could not
   // be written.
-  std::vector<Error> update(const std::vector<Attachment>& attachments);
+  std::vector<Error> update(const std::map<std::string, Attachment>& attachments);
 
  private:
   const NodeConfig& config_;

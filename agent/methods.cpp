@@ -8,9 +8,9 @@ namespace {
 
 Json networks(const NodeState& state) {
   Json objects = Json::array();
-  for (const auto& [key, same] : state.cluster().objects) {
+  for (const auto& [key, same] : state.cluster().objects()) {
     if (key.starts_with("NetworkAttachmentDefinition "))
-      objects.push_back({{"object", same[0]->json}, {"place", same[0]->place}});
+      objects.push_back({{"object", same[0]->json()}, {"place", same[0]->place}});
   }
   return objects;
 }
@@ -26,13 +26,13 @@ Result<Json> resolve_pod(const NodeState& state, const Json& params) {
                                      (uid.empty() ? "" : " with uid " + uid));
   const FileObject* object = state.cluster().find("Pod " + pod->id());
   Json objects = networks(state);
-  objects.push_back({{"object", object->json}, {"place", object->place}});
+  objects.push_back({{"object", object->json()}, {"place", object->place}});
   return Json{{"objects", std::move(objects)}};
 }
 
 Result<Json> explain(const NodeState& state, const Json& params) {
   VMLANE_ASSIGN(const policy::Probe probe, policy::parse_probe(params, "connection"));
-  VMLANE_ASSIGN(const policy::Explanation explanation, state.policy().explain(probe));
+  VMLANE_ASSIGN(const policy::Explanation explanation, state.explain(probe));
   return explanation.to_json();
 }
 
@@ -57,17 +57,17 @@ Result<Json> simulate(const NodeState& state, const PolicyLedger& ledger, const 
   for (const Json& entry : *objects) {
     if (!entry.is_object()) return fail(Code::kInvalidConfig, "params.objects: a member is no object");
     const Json place = entry.value("place", Json());
-    const FileObject object{entry.value("object", Json()),
-                            place.is_string() ? place.get<std::string>() : "candidate"};
-    const std::string key = object_key(object);
-    if (key.empty()) return fail(Code::kInvalidConfig, object.place + ": an object has no kind or name");
-    candidates.push_back(change_of(key, object));
+    const ObjectPointer object = file_object(entry.value("object", Json()),
+                                             place.is_string() ? place.get<std::string>() : "candidate");
+    if (object->key.find(' ') == std::string::npos)
+      return fail(Code::kInvalidConfig, object->place + ": an object has no kind or name");
+    candidates.push_back(change_of(*object));
   }
   std::vector<policy::Probe> probes;
   for (std::size_t i = 0; i < asked->size(); i++) {
     VMLANE_ASSIGN(probes.emplace_back(), policy::parse_probe((*asked)[i], "probe " + std::to_string(i)));
   }
-  VMLANE_ASSIGN(const policy::Simulation simulation, state.policy().simulate(candidates, probes));
+  VMLANE_ASSIGN(const policy::Simulation simulation, simulate(state.policy_objects(), candidates, probes));
   return simulation.to_json(*asked);
 }
 
@@ -79,8 +79,7 @@ Result<std::vector<std::optional<std::string>>> chosen(const NodeState& state, c
   VMLANE_ASSIGN(const std::string pod, reader.text("pod"));
   if (id.empty() && pod.empty()) return std::vector<std::optional<std::string>>{std::nullopt};
   std::vector<std::optional<std::string>> found;
-  for (const Attachment& attachment : state.attachments()) {
-    const std::string its = attachment.record->key.id();
+  for (const auto& [its, attachment] : state.attachments()) {
     if (its.starts_with(id) && (pod.empty() || attachment.pod == pod)) found.emplace_back(its);
   }
   if (found.empty())

@@ -2,6 +2,9 @@
 #include "agent/node_state.h"
 
 #include <algorithm>
+#include <optional>
+#include <string_view>
+#include <utility>
 
 namespace vmlane::agent {
 namespace {
@@ -18,77 +21,194 @@ Json problem_of(const policy::Problem& problem) {
 }  // namespace
 
 NodeState::NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectFiles files,
-                     AttachmentFiles records, std::vector<std::unique_ptr<PolicySink>> sinks)
+                     AttachmentFiles records, std::vector<PolicySink*> sinks)
     : log_(log),
       node_(std::move(node)),
       files_(std::move(files)),
       records_(std::move(records)),
       sinks_(std::move(sinks)),
-      completion_(node_),
+      cluster_(node_),
       facts_(config),
       learned_(config) {
-  for (const auto& sink : sinks_) generation_ = std::max(generation_, sink->published());
+  for (PolicySink* sink : sinks_) generation_ = std::max(generation_, sink->published());
+  names_since_ = generation_ + 1;
 }
 
 void NodeState::update(ObjectFiles::Clock::time_point now) {
-  const bool objects_changed = files_.update(now);
-  const bool records_changed = records_.update();
-  const bool addresses_changed = look_at_addresses();
-  const bool unfinished = !failures_.empty() || !write_errors_.empty() || !started_;
-  if (!objects_changed && !records_changed && !addresses_changed && !unfinished) return;
-  started_ = true;
-  if (objects_changed) cluster_ = read_cluster(files_, node_);
-  write_errors_ = facts_.write(cluster_.pods);
-  attachments_ = join(records_.records(), cluster_);
-  for (Attachment& attachment : attachments_)
-    attachment.learned = learned_addresses_[attachment.record->key.id()];
-  const bool tables_changed =
-      model_.update(completion_.complete(cluster_.objects, attachments_, node_addresses_));
+  const bool files_changed = files_.update(now);
+  Changes changes{
+      .objects = cluster_.apply(files_.take_changes()), .attachments = records_.update(), .node = !started_};
+  look_at_addresses(now, changes);
+  const bool unfinished = !failures_.empty() || !fact_errors_.empty() || !learned_errors_.empty();
+  const bool any = !changes.objects.empty() || !changes.attachments.empty() || changes.node;
+  if (!files_changed && !any && !unfinished && started_) return;
+  const bool first = !std::exchange(started_, true);
+  rejoin(changes);
+  write_facts(changes);
+  model(changes);
   const policy::Publication tables = model_.publish();
-  const auto before = std::move(judged_);
-  judged_.clear();
-  for (const Attachment& attachment : attachments_) judge(attachment);
-  if (tables_changed || records_changed || judged_ != before || !failures_.empty()) publish(tables);
-  std::ranges::move(learned_.update(attachments_), std::back_inserter(write_errors_));
-  facts_.remove_others(cluster_.pods, records_.records());
+  const bool moved = judge(changes);
+  const bool others = moved || first || !changes.attachments.empty();
+  if (others || tables.whole || !tables.phases.empty() || !failures_.empty()) publish(tables, others);
+  if (!changes.attachments.empty() || !learned_errors_.empty())
+    learned_errors_ = learned_.update(attachments_);
+  remove_facts(changes, first);
   log_changes();
 }
 
 void NodeState::resync(ObjectFiles::Clock::time_point now) {
   files_.read_again();
   records_.read_again();
-  started_ = false;
   judged_.clear();
+  started_ = false;
+  look_at_addresses_ = now;
   update(now);
 }
 
-bool NodeState::look_at_addresses() {
+void NodeState::look_at_addresses(ObjectFiles::Clock::time_point now, Changes& changes) {
+  constexpr std::chrono::seconds kInterval{2};
+  const auto& records = records_.records();
+  if (now < look_at_addresses_ && started_) {
+    for (const std::string& id : changes.attachments) {
+      if (const auto record = records.find(id); record != records.end()) learn(id, record->second, changes);
+    }
+    return;
+  }
+  look_at_addresses_ = now + kInterval;
   auto own = own_addresses();
-  std::map<std::string, std::vector<IpAddress>> learned;
-  for (const auto& [id, record] : records_.records()) learned[id] = learned_addresses(record);
-  const bool changed = own != node_addresses_ || learned != learned_addresses_;
+  changes.node = changes.node || own != node_addresses_;
   node_addresses_ = std::move(own);
-  learned_addresses_ = std::move(learned);
-  return changed;
+  for (const auto& [id, record] : records) learn(id, record, changes);
 }
 
-void NodeState::judge(const Attachment& attachment) {
-  if (attachment.network.empty() || attachment.record->state == RecordState::kDeleting) return;
-  const auto endpoint = model_.store().endpoint(attachment.pod, attachment.network);
-  const auto network = model_.store().network(attachment.network);
-  if (endpoint && network) judged_[attachment.record->key.id()] = {*endpoint, *network};
+void NodeState::learn(const std::string& id, const AttachmentRecord& record, Changes& changes) {
+  auto addresses = learned_addresses(record);
+  auto& known = learned_addresses_[id];
+  if (addresses == known) return;
+  known = std::move(addresses);
+  changes.attachments.insert(id);
 }
 
-void NodeState::publish(const policy::Publication& tables) {
-  Generation generation{
-      .number = ++generation_, .tables = tables, .attachments = {}, .policies = model_.policy_names()};
+void NodeState::rejoin(Changes& changes) {
+  for (const auto& [id, attachment] : attachments_) {
+    const PodIdentity& pod = attachment.record->pod;
+    if (changes.objects.contains("Pod " + pod.ns + "/" + pod.name)) changes.attachments.insert(id);
+  }
+  const auto& records = records_.records();
+  for (const std::string& id : changes.attachments) {
+    if (const auto before = attachments_.find(id); before != attachments_.end()) {
+      if (!before->second.pod.empty()) {
+        const std::string key = "Pod " + before->second.pod;
+        of_pod_[key].erase(id);
+        changes.objects.insert(key);
+      }
+      attachments_.erase(before);
+    }
+    const auto record = records.find(id);
+    if (record == records.end()) {
+      learned_addresses_.erase(id);
+      continue;
+    }
+    Attachment& attachment = attachments_[id] = join(record->second, cluster_);
+    attachment.learned = learned_addresses_[id];
+    if (attachment.pod.empty()) continue;
+    const std::string key = "Pod " + attachment.pod;
+    of_pod_[key].insert(id);
+    changes.objects.insert(key);
+  }
+}
+
+void NodeState::write_facts(const Changes& changes) {
+  std::set<std::string> keys = changes.objects;
+  for (const auto& [key, error] : std::exchange(fact_errors_, {})) keys.insert(key);
+  constexpr std::string_view kPod = "Pod ";
+  for (const std::string& key : keys) {
+    if (!key.starts_with(kPod)) continue;
+    const auto pod = cluster_.pods().find(key.substr(kPod.size()));
+    if (pod == cluster_.pods().end()) continue;
+    if (const auto written = facts_.write(pod->second); !written) fact_errors_.emplace(key, written.error());
+  }
+}
+
+// Facts may be unneeded when a pod or an attachment has gone; what they are is found out from the files.
+void NodeState::remove_facts(const Changes& changes, bool first) {
+  const bool gone =
+      std::ranges::any_of(changes.attachments, [&](const auto& id) { return !attachments_.contains(id); }) ||
+      std::ranges::any_of(changes.objects,
+                          [&](const auto& key) { return !cluster_.objects().contains(key); });
+  if (first || gone) facts_.remove_others(cluster_.pods(), records_.records());
+}
+
+void NodeState::model(const Changes& changes) {
+  const ObjectSet& objects = cluster_.objects();
+  const std::string node_key = "Node " + node_;
+  static const std::vector<ObjectPointer> kNone;
+  for (const std::string& key : changes.objects) {
+    if (key == node_key) continue;
+    const auto found = objects.find(key);
+    completed_.erase(key);
+    const auto ids = of_pod_.find(key);
+    std::vector<const Attachment*> attachments;
+    if (ids != of_pod_.end()) {
+      for (const std::string& id : ids->second) {
+        if (!attachments_.at(id).network.empty()) attachments.push_back(&attachments_.at(id));
+      }
+      if (ids->second.empty()) of_pod_.erase(ids);
+    }
+    // Policy closes a pod that is given twice.
+    if (found == objects.end() || found->second.size() != 1 || attachments.empty()) {
+      model_.put(key, found == objects.end() ? kNone : found->second);
+      continue;
+    }
+    const ObjectPointer completed = completed_[key] = completed_pod(found->second[0], attachments, node_);
+    model_.put(key, {completed});
+  }
+  if (!changes.node && !changes.objects.contains(node_key)) return;
+  const auto found = objects.find(node_key);
+  completed_.erase(node_key);
+  if (found != objects.end() && found->second.size() != 1) return model_.put(node_key, found->second);
+  const ObjectPointer given = found == objects.end() ? nullptr : found->second[0];
+  const ObjectPointer node = completed_[node_key] = completed_node(given, node_, node_addresses_);
+  model_.put(node_key, {node});
+}
+
+bool NodeState::judge(const Changes& changes) {
+  bool moved = false;
+  for (const std::string& id : changes.attachments) {
+    const auto attachment = attachments_.find(id);
+    std::optional<std::pair<std::uint32_t, std::uint32_t>> place;
+    if (attachment != attachments_.end() && !attachment->second.network.empty() &&
+        attachment->second.record->state != RecordState::kDeleting) {
+      const auto endpoint = model_.store().endpoint(attachment->second.pod, attachment->second.network);
+      const auto network = model_.store().network(attachment->second.network);
+      if (endpoint && network) place = {*endpoint, *network};
+    }
+    const auto before = judged_.find(id);
+    if (!place && before != judged_.end()) {
+      judged_.erase(before);
+      moved = true;
+    } else if (place && (before == judged_.end() || before->second != *place)) {
+      judged_[id] = *place;
+      moved = true;
+    }
+  }
+  return moved;
+}
+
+void NodeState::publish(const policy::Publication& tables, bool attachments_changed) {
+  Generation generation{.number = ++generation_,
+                        .tables = tables,
+                        .attachments = {},
+                        .store = model_.store(),
+                        .attachments_changed = attachments_changed};
   for (const auto& [id, place] : judged_)
     generation.attachments.push_back({records_.records().at(id), place.first, place.second});
-  constexpr std::size_t kKeptNames = 16;
-  if (tables.whole || !tables.phases.empty()) names_[generation_] = generation.policies;
-  if (names_.size() > kKeptNames) names_.erase(names_.begin());
+  if (tables.whole) {
+    names_since_ = std::max(names_since_, whole_);
+    whole_ = generation_;
+  }
   failures_.clear();
-  for (const auto& sink : sinks_) {
+  for (PolicySink* sink : sinks_) {
     const auto published = sink->publish(generation);
     if (published)
       published_[sink->name()] = generation_;
@@ -99,17 +219,33 @@ void NodeState::publish(const policy::Publication& tables) {
                            {"attachments", std::to_string(generation.attachments.size())}});
 }
 
+ObjectSet NodeState::policy_objects() const {
+  ObjectSet objects = cluster_.objects();
+  for (const auto& [key, object] : completed_) objects[key] = {object};
+  return objects;
+}
+
+policy::Objects NodeState::policies() const {
+  ObjectSet policies;
+  for (const auto& [key, same] : cluster_.objects()) {
+    if (key.substr(0, key.find(' ')).ends_with("NetworkPolicy")) policies[key] = same;
+  }
+  return read_objects(policies);
+}
+
+Result<policy::Explanation> NodeState::explain(const policy::Probe& probe) const {
+  return model_.explain(policy_objects(), probe);
+}
+
 const Attachment* NodeState::attachment(const std::string& id) const {
-  const auto found = std::ranges::find(
-      attachments_, id, [](const Attachment& attachment) { return attachment.record->key.id(); });
-  return found == attachments_.end() ? nullptr : &*found;
+  const auto found = attachments_.find(id);
+  return found == attachments_.end() ? nullptr : &found->second;
 }
 
 const policy::PolicyName* NodeState::policy_name(std::uint64_t generation, std::uint32_t number) const {
-  const auto later = names_.upper_bound(generation);
-  if (later == names_.begin()) return nullptr;
-  const auto& names = std::prev(later)->second;
-  return number < names.size() && !names[number].id.empty() ? &names[number] : nullptr;
+  if (generation < names_since_) return nullptr;
+  const policy::PolicyName* name = model_.store().policy(number);
+  return name == nullptr || name->id.empty() ? nullptr : name;
 }
 
 std::vector<int> NodeState::fds() const {
@@ -121,10 +257,11 @@ std::vector<int> NodeState::fds() const {
 std::vector<Json> NodeState::problems() const {
   std::vector<Json> all;
   for (const auto& [path, error] : files_.problems()) all.push_back(problem_of(error));
-  for (const Error& error : cluster_.problems) all.push_back(problem_of(error));
+  for (const Error& error : cluster_.problems()) all.push_back(problem_of(error));
   for (const policy::Problem& problem : model_.store().problems()) all.push_back(problem_of(problem));
   for (const auto& [name, error] : records_.problems()) all.push_back(problem_of(error));
-  for (const Error& error : write_errors_) all.push_back(problem_of(error));
+  for (const auto& [key, error] : fact_errors_) all.push_back(problem_of(error));
+  for (const Error& error : learned_errors_) all.push_back(problem_of(error));
   for (const auto& [sink, error] : failures_) all.push_back(problem_of(error));
   return all;
 }
@@ -150,8 +287,7 @@ void NodeState::log_changes() {
 
 Json NodeState::attachment_rows() const {
   Json rows = Json::array();
-  for (const Attachment& attachment : attachments_) {
-    const std::string id = attachment.record->key.id();
+  for (const auto& [id, attachment] : attachments_) {
     Json row = {{"id", id},
                 {"ifname", attachment.record->key.ifname},
                 {"lane", attachment.record->plugin},
@@ -167,7 +303,7 @@ Json NodeState::attachment_rows() const {
 
 Json NodeState::status() const {
   Json sinks = Json::array();
-  for (const auto& sink : sinks_) {
+  for (const PolicySink* sink : sinks_) {
     const auto published = published_.find(sink->name());
     Json row = {{"name", sink->name()},
                 {"generation", published == published_.end() ? 0 : published->second}};
@@ -176,12 +312,12 @@ Json NodeState::status() const {
     sinks.push_back(std::move(row));
   }
   std::size_t objects = 0;
-  for (const auto& [key, same] : cluster_.objects) objects += same.size();
+  for (const auto& [key, same] : cluster_.objects()) objects += same.size();
   return {{"node", node_},
           {"generation", generation_},
           {"files", files_.file_count()},
           {"objects", objects},
-          {"pods", cluster_.pods.size()},
+          {"pods", cluster_.pods().size()},
           {"attachments", attachment_rows()},
           {"sinks", std::move(sinks)},
           {"problems", problems()}};

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <memory>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -20,11 +20,13 @@
 namespace vmlane::agent {
 
 // Everything that the agent knows of its node, and what it makes of it: facts about pods and published
-// tables. Nothing is kept between two runs: what a killed agent left is overwritten by what the files say.
+// tables. A change costs what it changes, not what there is. Nothing is kept between two runs: what a killed
+// agent left is overwritten by what the files say.
 class NodeState {
  public:
+  // The sinks must outlive it; they are given each generation in their order.
   NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectFiles files,
-            AttachmentFiles records, std::vector<std::unique_ptr<PolicySink>> sinks);
+            AttachmentFiles records, std::vector<PolicySink*> sinks);
 
   // Reads what changed and does what follows from it: first the facts, for which plugins wait, then the
   // tables. What fails is tried again the next time.
@@ -32,26 +34,46 @@ class NodeState {
   // As if everything had changed.
   void resync(ObjectFiles::Clock::time_point now);
   std::vector<int> fds() const;
-  ObjectFiles::Clock::time_point next() const { return files_.next(); }
+  ObjectFiles::Clock::time_point next() const { return std::min(files_.next(), look_at_addresses_); }
 
   // What `vmlanectl agent status` shows: {node, generation, files, objects, attachments, sinks, problems}.
   Json status() const;
   const Cluster& cluster() const { return cluster_; }
-  const PolicyModel& policy() const { return model_; }
+  // What policy gets: the objects with what only this node knows.
+  ObjectSet policy_objects() const;
+  // The policies alone, as types.
+  policy::Objects policies() const;
+  // The verdict by the published tables, and why.
+  Result<policy::Explanation> explain(const policy::Probe& probe) const;
   std::uint64_t generation() const { return generation_; }
   // Of the attachment's pod, by id; nullptr when there is none.
   const Attachment* attachment(const std::string& id) const;
-  const std::vector<Attachment>& attachments() const { return attachments_; }
+  const std::map<std::string, Attachment>& attachments() const { return attachments_; }  // by id
   // The policy that a number meant in a generation; nullptr when that is not known any more.
   const policy::PolicyName* policy_name(std::uint64_t generation, std::uint32_t number) const;
   // Whether everything could be read and published.
   bool clean() const { return problems().empty() && failures_.empty(); }
 
  private:
-  // Whether addresses of the node or of attachments are others now.
-  bool look_at_addresses();
-  void judge(const Attachment& attachment);
-  void publish(const policy::Publication& tables);
+  // What has to be looked at.
+  struct Changes {
+    std::set<std::string> objects;      // keys
+    std::set<std::string> attachments;  // ids
+    bool node = false;                  // the node's own addresses
+  };
+
+  // The addresses of the node and those that attachments without IPAM have learned, now and then; of
+  // attachments that changed, at once.
+  void look_at_addresses(ObjectFiles::Clock::time_point now, Changes& changes);
+  void learn(const std::string& id, const AttachmentRecord& record, Changes& changes);
+  // Brings attachments up to date; pods that gained or lost one are among the changed objects then.
+  void rejoin(Changes& changes);
+  void write_facts(const Changes& changes);
+  void remove_facts(const Changes& changes, bool first);
+  void model(const Changes& changes);
+  // Whether an attachment has got, lost or changed its endpoint.
+  bool judge(const Changes& changes);
+  void publish(const policy::Publication& tables, bool attachments_changed);
   Json attachment_rows() const;
   // Everything that is wrong, as {reason} with what else is known: kind, id, key, effect, source.
   std::vector<Json> problems() const;
@@ -61,13 +83,15 @@ class NodeState {
   std::string node_;
   ObjectFiles files_;
   AttachmentFiles records_;
-  std::vector<std::unique_ptr<PolicySink>> sinks_;
+  std::vector<PolicySink*> sinks_;
 
   Cluster cluster_;
+  ObjectFiles::Clock::time_point look_at_addresses_;
   std::vector<IpAddress> node_addresses_;
   std::map<std::string, std::vector<IpAddress>> learned_addresses_;  // by attachment
-  std::vector<Attachment> attachments_;
-  Completion completion_;
+  std::map<std::string, Attachment> attachments_;                    // by id
+  std::map<std::string, std::set<std::string>> of_pod_;              // ids by the key of their pod's object
+  std::map<std::string, ObjectPointer> completed_;                   // pods with attachments, and the node
   PolicyModel model_;
   PodFacts facts_;
   LearnedFiles learned_;
@@ -76,9 +100,10 @@ class NodeState {
   std::uint64_t generation_ = 0;
   std::map<std::string, std::uint64_t> published_;  // generation by sink
   std::map<std::string, Error> failures_;           // by sink
-  std::vector<Error> write_errors_;                 // of facts and what was learned
-  // Names of policies by number, of the last generations: events tell numbers.
-  std::map<std::uint64_t, std::vector<policy::PolicyName>> names_;
+  std::map<std::string, Error> fact_errors_;        // by key of the pod
+  std::vector<Error> learned_errors_;
+  std::uint64_t names_since_ = 0;  // the first generation whose numbers still mean what they meant
+  std::uint64_t whole_ = 0;        // the last one that was published as a whole
   std::map<std::string, std::pair<std::uint32_t, std::uint32_t>> judged_;  // endpoint, network by attachment
   std::set<std::string> logged_;
 };

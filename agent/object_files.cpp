@@ -2,6 +2,9 @@
 #include "agent/object_files.h"
 
 #include <algorithm>
+#include <array>
+#include <string_view>
+#include <unordered_map>
 
 #include "core/files.h"
 #include "manifests/documents.h"
@@ -25,16 +28,59 @@ bool is_recent(const FileIdentity& identity) {
   return std::chrono::abs(std::chrono::nanoseconds(age)) < kSettle;
 }
 
-Result<std::vector<ObjectPointer>> read_objects(const fs::path& file) {
+// Much of an object's text, and of no meaning to anybody but the API server and kubectl.
+void drop_noise(Json& object) {
+  const auto metadata = object.find("metadata");
+  if (metadata == object.end() || !metadata->is_object()) return;
+  metadata->erase("managedFields");
+  const auto annotations = metadata->find("annotations");
+  if (annotations != metadata->end() && annotations->is_object())
+    annotations->erase("kubectl.kubernetes.io/last-applied-configuration");
+}
+
+std::string text_at(const Json& object, const char* key) {
+  if (!object.is_object()) return {};
+  const auto value = object.find(key);
+  return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
+}
+
+Result<std::vector<ObjectPointer>> read_objects(const fs::path& file, std::size_t directory) {
   std::vector<ObjectPointer> objects;
   VMLANE_TRY(visit_manifest_file(file, [&](const Json& object, const std::string& place) {
-    objects.push_back(std::make_shared<const FileObject>(object, place));
+    if (is_kind_of_interest(text_at(object, "kind")))
+      objects.push_back(file_object(object, place, {directory, file.filename().string(), objects.size()}));
     return Result<>();
   }));
   return objects;
 }
 
 }  // namespace
+
+bool is_kind_of_interest(const std::string& kind) {
+  constexpr std::array<std::string_view, 5> kKinds = {"", "Pod", "Namespace", "Node",
+                                                      "NetworkAttachmentDefinition"};
+  return kind.ends_with("NetworkPolicy") || std::ranges::find(kKinds, kind) != kKinds.end();
+}
+
+std::string object_key(const Json& object) {
+  constexpr std::array<std::string_view, 5> kNamespaceless = {
+      "Namespace", "Node", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"};
+  const std::string kind = text_at(object, "kind");
+  const Json metadata = object.is_object() ? object.value("metadata", Json()) : Json();
+  const std::string name = text_at(metadata, "name");
+  if (kind.empty() || name.empty()) return {};
+  if (std::ranges::find(kNamespaceless, kind) != kNamespaceless.end()) return kind + " " + name;
+  const std::string ns = text_at(metadata, "namespace");
+  return kind + " " + (ns.empty() ? "default" : ns) + "/" + name;
+}
+
+ObjectPointer file_object(Json object, std::string place, FileObject::Order order) {
+  if (object.is_object()) drop_noise(object);
+  std::string key = object_key(object);
+  if (key.empty()) key = text_at(object, "kind");
+  return std::make_shared<const FileObject>(std::move(key), to_text(object), std::move(place),
+                                            std::move(order));
+}
 
 Result<ObjectFiles> ObjectFiles::open(const std::vector<fs::path>& directories) {
   ObjectFiles files;
@@ -43,7 +89,12 @@ Result<ObjectFiles> ObjectFiles::open(const std::vector<fs::path>& directories) 
     if (!fs::is_directory(path, error))
       return fail(Code::kInvalidConfig, "--objects: " + path.string() + " is no directory");
     VMLANE_ASSIGN(DirectoryWatch watch, DirectoryWatch::open(path));
-    files.directories_.push_back({std::move(watch), {}});
+    files.directories_.push_back({.number = files.directories_.size(),
+                                  .watch = std::move(watch),
+                                  .files = {},
+                                  .waiting = {},
+                                  .linked = {},
+                                  .read_again = false});
   }
   return files;
 }
@@ -56,44 +107,77 @@ std::vector<int> ObjectFiles::fds() const {
 
 bool ObjectFiles::update(Clock::time_point now) {
   bool changed = false;
-  next_ = now + kLookAgain;
+  const bool by_timer = now >= look_again_;
+  if (by_timer) look_again_ = now + kLookAgain;
+  next_ = look_again_;
   for (Directory& directory : directories_) {
-    directory.watch.drain();  // before looking: what happens meanwhile is another event
-    directory.watch.follow_name();
-    update_directory(directory, now, changed);
+    const std::string path = directory.watch.directory().string();
+    const auto names = files_to_look_at(directory, by_timer);
+    if (!names) {
+      Error error = names.error();
+      error.details = "the objects that were in it stay in force";
+      report(path, std::move(error), changed);
+      continue;
+    }
+    forget(path, changed);
+    for (const std::string& name : *names) look_at(directory, name, now, changed);
   }
   return changed;
 }
 
-void ObjectFiles::update_directory(Directory& directory, Clock::time_point now, bool& changed) {
-  const std::string path = directory.watch.directory().string();
-  auto present = list_files(directory.watch.directory(), is_manifest_file);
-  if (!present) {
-    present.error().details = "the objects that were in it stay in force";
-    return report(path, present.error(), changed);
+Result<std::set<std::string>> ObjectFiles::files_to_look_at(Directory& directory, bool by_timer) {
+  const DirectoryEvents events = directory.watch.drain();  // before looking: what happens meanwhile is new
+  const fs::path& path = directory.watch.directory();
+  std::set<std::string> names = directory.waiting;
+  if (events.everything || directory.read_again || !directory.watch.watching()) {
+    VMLANE_ASSIGN(const FileList present, list_files(path, is_manifest_file));
+    for (const auto& [name, identity] : present) names.insert(name);
+    for (const auto& [name, file] : directory.files) names.insert(name);
+    directory.read_again = false;
+    return names;
   }
-  forget(path, changed);
-  for (const auto& [name, identity] : *present) {
-    const auto known = directory.files.find(name);
-    if (known == directory.files.end() || known->second.identity != identity || known->second.unsettled)
-      read_file(directory, name, identity, now, changed);
+  bool others = false;  // a link of a ConfigMap, say, through which files are reached
+  for (const std::string& name : events.names) {
+    if (is_manifest_file(name)) {
+      names.insert(name);
+    } else {
+      others = true;
+    }
+  }
+  if (by_timer || others) names.insert(directory.linked.begin(), directory.linked.end());
+  return names;
+}
+
+void ObjectFiles::look_at(Directory& directory, const std::string& name, Clock::time_point now,
+                          bool& changed) {
+  const auto identity = identify(directory.watch.directory() / name);
+  if (!identity) return let_go(directory, name, now, changed);
+  File& file = directory.files[name];
+  file.gone = Clock::time_point::max();
+  if (file.identity != *identity || file.unsettled)
+    read_file(directory, name, *identity, now, changed);
+  else
+    file.written = Clock::time_point::max();
+  const auto note = [&name](std::set<std::string>& names, bool is_one) {
+    if (is_one)
+      names.insert(name);
     else
-      known->second.gone = Clock::time_point::max();
-  }
-  let_go(directory, *present, now, changed);
+      names.erase(name);
+  };
+  note(directory.waiting, file.waits());
+  note(directory.linked, identity->linked);
 }
 
 void ObjectFiles::read_file(Directory& directory, const std::string& name, const FileIdentity& identity,
                             Clock::time_point now, bool& changed) {
   const fs::path path = directory.watch.directory() / name;
   File& file = directory.files[name];
-  file.gone = Clock::time_point::max();
   if (is_being_written(path)) return await_writer(path.string(), file, now, changed);
   file.written = Clock::time_point::max();
   file.identity = identity;  // also of a broken one: it is read again when it changes
   file.unsettled = is_recent(identity);
   if (file.unsettled) wake_at(Clock::now() + kSettle);
-  auto objects = read_objects(path);
+  auto objects = read_objects(path, directory.number);
   if (!objects) {
     objects.error().details +=
         std::string(objects.error().details.empty() ? "" : "; ") + "the file counts as it was before";
@@ -114,34 +198,42 @@ void ObjectFiles::await_writer(const std::string& path, File& file, Clock::time_
          changed);
 }
 
-// Objects that say the same stay the same pointers.
+// Objects that say the same in the same place stay the same pointers.
 void ObjectFiles::take(File& file, std::vector<ObjectPointer> objects, bool& changed) {
-  const bool same = std::ranges::equal(objects, file.objects, [](const auto& a, const auto& b) {
-    return a->place == b->place && a->json == b->json;
-  });
-  if (same) return;
+  std::unordered_multimap<std::string_view, ObjectPointer> before;
+  for (const ObjectPointer& object : file.objects) before.emplace(object->text, object);
+  for (ObjectPointer& object : objects) {
+    const auto [first, last] = before.equal_range(object->text);
+    const auto same =
+        std::find_if(first, last, [&](const auto& known) { return known.second->place == object->place; });
+    if (same == last) {
+      changes_.come.push_back(object);
+      changed = true;
+    } else {
+      const auto known = before.extract(same);
+      object = known.mapped();
+    }
+  }
+  for (auto& [text, object] : before) {
+    changes_.gone.push_back(object);
+    changed = true;
+  }
   file.objects = std::move(objects);
-  changed = true;
 }
 
-void ObjectFiles::let_go(Directory& directory, const FileList& present, Clock::time_point now,
+void ObjectFiles::let_go(Directory& directory, const std::string& name, Clock::time_point now,
                          bool& changed) {
-  for (auto it = directory.files.begin(); it != directory.files.end();) {
-    auto& [name, file] = *it;
-    if (present.contains(name)) {
-      ++it;
-      continue;
-    }
-    if (file.gone == Clock::time_point::max()) file.gone = now;
-    if (now - file.gone < kGrace) {
-      wake_at(file.gone + kGrace);
-      ++it;
-      continue;
-    }
-    forget((directory.watch.directory() / name).string(), changed);
-    changed = changed || !file.objects.empty();
-    it = directory.files.erase(it);
-  }
+  const auto found = directory.files.find(name);
+  if (found == directory.files.end()) return;
+  File& file = found->second;
+  if (file.gone == Clock::time_point::max()) file.gone = now;
+  directory.waiting.insert(name);
+  if (now - file.gone < kGrace) return wake_at(file.gone + kGrace);
+  forget((directory.watch.directory() / name).string(), changed);
+  take(file, {}, changed);
+  directory.files.erase(found);
+  directory.waiting.erase(name);
+  directory.linked.erase(name);
 }
 
 void ObjectFiles::report(const std::string& path, Error problem, bool& changed) {
@@ -153,6 +245,7 @@ void ObjectFiles::report(const std::string& path, Error problem, bool& changed) 
 
 void ObjectFiles::read_again() {
   for (Directory& directory : directories_) {
+    directory.read_again = true;
     for (auto& [name, file] : directory.files) file.identity = {};
   }
 }

@@ -25,23 +25,19 @@ bool is_ours(const fs::path& file) {
 
 }  // namespace
 
-std::vector<Error> PodFacts::write(const std::map<std::string, multus::Pod>& pods) {
-  std::vector<Error> errors;
-  for (const auto& [id, pod] : pods) {
-    Json facts = multus::pod_facts(pod);
-    facts["writer"] = kWriter;
-    const std::string text = to_text(facts);
-    std::error_code error;
-    // A DEL through vmlane-multus takes the facts along, and the pod may be started again.
-    const bool there = fs::exists(config_.pods_dir() / (pod.uid + ".json"), error);
-    if (const auto known = written_.find(pod.uid); there && known != written_.end() && known->second == text)
-      continue;
-    if (const auto written = multus::write_pod_file(config_, config_.pods_dir(), pod.uid, facts); written)
-      written_[pod.uid] = text;
-    else
-      errors.push_back(written.error().wrap("cannot write the facts of pod " + id));
-  }
-  return errors;
+Result<> PodFacts::write(const multus::Pod& pod) {
+  Json facts = multus::pod_facts(pod);
+  facts["writer"] = kWriter;
+  const std::string text = to_text(facts);
+  std::error_code error;
+  // A DEL through vmlane-multus takes the facts along, and the pod may be started again.
+  const bool there = fs::exists(config_.pods_dir() / (pod.uid + ".json"), error);
+  if (const auto known = written_.find(pod.uid); there && known != written_.end() && known->second == text)
+    return {};
+  const auto written = multus::write_pod_file(config_, config_.pods_dir(), pod.uid, facts);
+  if (!written) return fail(written.error().wrap("cannot write the facts of pod " + pod.id()));
+  written_[pod.uid] = text;
+  return {};
 }
 
 void PodFacts::remove_others(const std::map<std::string, multus::Pod>& pods,

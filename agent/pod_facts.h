@@ -18,8 +18,8 @@ class PodFacts {
  public:
   explicit PodFacts(const NodeConfig& config) : config_(config) {}
 
-  // Writes what is new or changed. One error for each pod that could not be written.
-  std::vector<Error> write(const std::map<std::string, multus::Pod>& pods);
+  // Writes them when they are new, have changed, or their file has gone.
+  Result<> write(const multus::Pod& pod);
   // Removes what nobody needs.
   void remove_others(const std::map<std::string, multus::Pod>& pods,
                      const std::map<std::string, AttachmentRecord>& records);

@@ -122,7 +122,7 @@ Result<Json> PolicyLedger::counters() const {
   VMLANE_ASSIGN(const ebpf::PolicyTables* tables, tables());
   Counts counts = counted_;
   add_counts(tables->counters(), counts);
-  const policy::Objects objects = state_.policy().objects();
+  const policy::Objects objects = state_.policies();
   for (const auto& [key, policy] : objects.policies) {
     for (const auto direction : {policy::Direction::kEgress, policy::Direction::kIngress}) {
       const bool ingress = direction == policy::Direction::kIngress;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
-#include <optional>
+#include <cstddef>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,35 +13,34 @@
 
 namespace vmlane::agent {
 
-// An object of that key as policy takes it: without a namespace it is in "default", which it does not say
+// An object of a file as policy takes it: without a namespace it is in "default", which it does not say
 // itself.
-policy::Change change_of(const std::string& key, const FileObject& object);
+policy::Change change_of(const FileObject& object);
 
-// The policy of a set of objects, which changes from one set to the next by what differs.
+// Everything that there is, read from the files' objects: for the rare questions that need it whole.
+policy::Objects read_objects(const ObjectSet& objects);
+
+// The policy of the objects, which changes by what changes in them.
 class PolicyModel {
  public:
-  // Whether anything differs.
-  bool update(const ObjectSet& objects);
-  // The tables of the last update(); asked for once after each.
+  // What is known by that key from now on; nothing when the object has gone.
+  void put(const std::string& key, const std::vector<ObjectPointer>& same);
+  // The difference of the tables to those of the last call.
   policy::Publication publish() { return store_.publish(); }
 
   const policy::Store& store() const { return store_; }
-  // The objects as types, read anew.
-  policy::Objects objects() const;
-  // The verdict by the published tables, and why.
-  Result<policy::Explanation> explain(const policy::Probe& probe) const;
-  // What probes would get with `candidates` among the objects. An object that is given twice is left out.
-  Result<policy::Simulation> simulate(const std::vector<policy::Change>& candidates,
-                                      const std::vector<policy::Probe>& probes) const;
-  // The names of the policies behind their numbers; empty for a number that is not used.
-  std::vector<policy::PolicyName> policy_names() const;
+  // The verdict by the published tables, and why. `objects` are those that have been put.
+  Result<policy::Explanation> explain(const ObjectSet& objects, const policy::Probe& probe) const;
 
  private:
-  void remove(const std::string& key, const std::vector<ObjectPointer>& same);
-  void put(const std::vector<ObjectPointer>& same);
+  void remove(const std::string& key, std::size_t count);
 
-  ObjectSet objects_;
   policy::Store store_;
+  std::map<std::string, std::size_t> several_;  // how many there are, of objects that are given twice
 };
+
+// What probes would get with `candidates` among the objects. An object that is given twice is left out.
+Result<policy::Simulation> simulate(const ObjectSet& objects, const std::vector<policy::Change>& candidates,
+                                    const std::vector<policy::Probe>& probes);
 
 }  // namespace vmlane::agent

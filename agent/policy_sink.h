@@ -24,7 +24,9 @@ struct Generation {
   const policy::Publication& tables;  // the difference to the generation before
   // By attachment id. An attachment that is missing keeps its default verdict.
   std::vector<JudgedAttachment> attachments;
-  std::vector<policy::PolicyName> policies;  // by number
+  const policy::Store& store;  // names of policies
+  // Whether another policy has a number, or attachments or their endpoints are others, than the time before.
+  bool attachments_changed = true;
 };
 
 // A place where datapaths read policy from. A generation is published as a whole: a reader sees the one

@@ -9,9 +9,18 @@
 namespace vmlane::agent {
 
 TablesFileSink::TablesFileSink(const NodeConfig& config)
-    : file_(config.policy_dir() / policy::tables_file_name()), group_(config.vmlane_gid) {}
+    : file_(config.policy_dir() / policy::tables_file_name()),
+      group_(config.vmlane_gid),
+      writer_(file_, {.mode = 0640, .group = group_, .sync = Sync::kLater}) {}
 
 Result<> TablesFileSink::publish(const Generation& generation) {
+  const std::uint64_t version = generation.store.policies_version();
+  const bool whole =
+      whole_ || generation.tables.whole || generation.attachments_changed || version != names_version_;
+  whole_ = true;
+  if (version != names_version_ || names_.empty())
+    names_ = policy::policy_names_text(generation.store.policies());
+  names_version_ = version;
   std::vector<policy::AttachedEndpoint> attached;
   for (const JudgedAttachment& attachment : generation.attachments) {
     policy::AttachedEndpoint& entry =
@@ -20,11 +29,13 @@ Result<> TablesFileSink::publish(const Generation& generation) {
     std::ranges::copy(attachment.record.key.id(), entry.id.begin());
   }
   VMLANE_TRY(make_directory(file_.parent_path(), {.mode = 0750, .group = group_}));
-  const std::string content = policy::tables_file_content({.generation = generation.number,
-                                                           .block = generation.tables.block,
-                                                           .attachments = std::move(attached),
-                                                           .policies = generation.policies});
-  return write_file_atomically(file_, content, {.mode = 0640, .group = group_, .sync = Sync::kLater});
+  VMLANE_TRY(writer_.write({.generation = generation.number,
+                            .block = generation.tables.block,
+                            .attachments = std::move(attached),
+                            .names = names_},
+                           whole ? nullptr : &generation.tables.phases));
+  whole_ = false;
+  return {};
 }
 
 std::uint64_t TablesFileSink::published() {

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
+#include <string>
 
 #include "agent/policy_sink.h"
 #include "core/node_config.h"
+#include "policy/tables_file_writer.h"
 
 namespace vmlane::agent {
 
@@ -20,6 +23,10 @@ class TablesFileSink final : public PolicySink {
  private:
   std::filesystem::path file_;
   gid_t group_;
+  policy::TablesFileWriter writer_;
+  std::string names_;
+  std::uint64_t names_version_ = 0;
+  bool whole_ = true;  // what is in force is not what the next difference is about
 };
 
 }  // namespace vmlane::agent

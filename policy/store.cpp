@@ -100,6 +100,14 @@ const PolicyName* Store::policy(std::uint32_t number) const {
   return contents_->tables.policy(number);
 }
 
+std::vector<PolicyName> Store::policies() const {
+  return contents_->tables.policies();
+}
+
+std::uint64_t Store::policies_version() const {
+  return contents_->tables.policies_version();
+}
+
 Result<Verdict> Store::ask(const Probe& probe) const {
   return ask_block(contents_->tables, contents_->tables.tables(), probe);
 }

@@ -106,7 +106,13 @@ class Store {
   // Names behind the numbers of the published tables; none for what is not in them.
   std::optional<std::uint32_t> endpoint(const std::string& pod, const std::string& network) const;
   std::optional<std::uint32_t> network(const std::string& name) const;
+  // Also of a policy that went, until its number is given again: after two whole publications at the
+  // earliest.
   const PolicyName* policy(std::uint32_t number) const;
+  // Of the policies at hand, by number; empty for a number that none has.
+  std::vector<PolicyName> policies() const;
+  // Rises when policies() changes.
+  std::uint64_t policies_version() const;
 
   // The verdict by the published tables: what a datapath does, with the ends found by name. Code::kNotFound
   // for a pod that does not exist.

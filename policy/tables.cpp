@@ -81,10 +81,14 @@ Publication Tables::publish() {
 }
 
 void Tables::build() {
+  too_large_ = false;
+  free_policies_.insert(free_policies_.end(), dying_policies_.begin(), dying_policies_.end());
+  dying_policies_ = std::exchange(removed_numbers_, {});
   for (std::size_t factor = 1; factor <= kMaxFactor; factor *= 2) {
     if (build_block(factor)) return;
   }
-  // Past what offsets can say. Without endpoints everything is denied.
+  // Past what offsets can say. Without endpoints everything is denied, and problems() says so.
+  too_large_ = true;
   derived_ = std::make_unique<Derived>(strings_, 0, 0, 1);
   write_header();
   derived_->block.publish(0);
@@ -586,6 +590,9 @@ void Tables::drop_unused_profiles() {
 std::vector<Problem> Tables::problems() const {
   std::vector<Problem> problems;
   if (derived_ == nullptr) return problems;
+  if (too_large_)
+    problems.push_back({"object", "all", "", "the tables of all objects together are larger than 2 GiB",
+                        "every pod gets and sends nothing", ""});
   for (const auto& [key, claims] : derived_->addresses.shared()) {
     std::set<std::string> pods;
     std::map<std::string, std::uint32_t> sources;

@@ -54,6 +54,8 @@ class Tables {
   // The pod whose address alone it is.
   std::optional<std::uint32_t> endpoint_of(std::uint32_t network, const IpAddress& address) const;
   const PolicyName* policy(std::uint32_t number) const;
+  std::vector<PolicyName> policies() const;
+  std::uint64_t policies_version() const { return policies_version_; }
   vmlane_policy_tables tables() const;
 
  private:
@@ -152,6 +154,7 @@ class Tables {
   PodRecord record_of(const Pod& pod);
   std::vector<std::uint64_t> port_set(const Pod& pod);
   std::uint32_t take_endpoint(PodIndex pod);
+  std::uint32_t take_policy_number();
   void close_endpoint(std::uint32_t endpoint);
 
   // What follows from them.
@@ -201,6 +204,11 @@ class Tables {
   std::map<std::string, NodeRecord> nodes_;
   std::vector<PolicyRecord> policies_;  // by number
   std::map<std::string, std::uint32_t> policy_numbers_;
+  std::uint64_t policies_version_ = 0;
+  // A number is given again after two whole publications: what tells of it by then is of tables long gone.
+  std::vector<std::uint32_t> free_policies_;
+  std::vector<std::uint32_t> dying_policies_;
+  std::vector<std::uint32_t> removed_numbers_;                   // since the last whole publication
   std::vector<std::unique_ptr<StoredPolicy>> removed_policies_;  // since the last publication
   std::map<std::string, std::uint32_t> network_numbers_;
   std::vector<std::string> network_names_;  // by number
@@ -218,6 +226,7 @@ class Tables {
   bool entangled_moved_ = false;  // as ends
   bool dirty_nodes_ = false;
   std::size_t dead_policies_ = 0;  // that the block still has
+  bool too_large_ = false;         // for a block: nothing is let through
   bool changed_ = true;
   std::uint64_t generation_ = 0;
 };

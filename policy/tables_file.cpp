@@ -2,6 +2,7 @@
 #include "policy/tables_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -32,11 +33,14 @@ std::string tables_file_name() {
   return "tables." + std::to_string(VMLANE_POLICY_MAJOR);
 }
 
+std::string policy_names_text(const std::vector<PolicyName>& policies) {
+  Json names = Json::array();
+  for (const PolicyName& policy : policies) names.push_back({policy.kind, policy.id});
+  return to_text(names);
+}
+
 std::string tables_file_content(TablesFileParts parts) {
   std::ranges::sort(parts.attachments, {}, id_of);
-  Json names = Json::array();
-  for (const PolicyName& policy : parts.policies) names.push_back({policy.kind, policy.id});
-  const std::string text = to_text(names);
   TablesFileHeader header;
   header.generation = parts.generation;
   header.tables_offset = aligned(sizeof(header));
@@ -44,7 +48,7 @@ std::string tables_file_content(TablesFileParts parts) {
   header.attachments_offset = aligned(header.tables_offset + header.tables_size);
   header.attachments_count = parts.attachments.size();
   header.names_offset = header.attachments_offset + parts.attachments.size() * sizeof(AttachedEndpoint);
-  header.names_size = text.size();
+  header.names_size = parts.names.size();
   std::string content(header.names_offset, '\0');
   std::memcpy(content.data(), &header, sizeof(header));
   const auto put = [&content](std::uint64_t offset, const void* from, std::size_t size) {
@@ -53,11 +57,11 @@ std::string tables_file_content(TablesFileParts parts) {
   put(header.tables_offset, parts.block.data(), parts.block.size_bytes());
   put(header.attachments_offset, parts.attachments.data(),
       parts.attachments.size() * sizeof(AttachedEndpoint));
-  return content + text;
+  return content + parts.names;
 }
 
 Result<std::optional<TablesFile>> TablesFile::map(const fs::path& path) {
-  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd && errno == ENOENT) return std::nullopt;
   struct stat info {};
   if (!fd || ::fstat(fd.get(), &info) != 0) return fail(io_error("cannot open " + path.string(), errno));
@@ -67,15 +71,17 @@ Result<std::optional<TablesFile>> TablesFile::map(const fs::path& path) {
   };
   const auto size = static_cast<std::size_t>(info.st_size);
   if (!S_ISREG(info.st_mode) || size < sizeof(TablesFileHeader)) return wrong();
+  if (::flock(fd.get(), LOCK_SH | LOCK_NB) != 0)
+    return fail(Code::kTryAgain, path.string() + " is being written");
   const void* base = ::mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
   if (base == MAP_FAILED) return fail(io_error("cannot map " + path.string(), errno));
-  TablesFile file(static_cast<const char*>(base), size);
+  TablesFile file(std::move(fd), static_cast<const char*>(base), size);
   if (!file.valid()) return wrong();
   return std::optional<TablesFile>(std::move(file));
 }
 
 TablesFile::TablesFile(TablesFile&& other) noexcept
-    : base_(std::exchange(other.base_, nullptr)), size_(other.size_) {}
+    : fd_(std::move(other.fd_)), base_(std::exchange(other.base_, nullptr)), size_(other.size_) {}
 
 TablesFile::~TablesFile() {
   if (base_ != nullptr) ::munmap(const_cast<char*>(base_), size_);

@@ -17,10 +17,11 @@
 namespace vmlane::policy {
 
 // `<runDir>/policy/tables.<major>`: the tables of one generation as the agent publishes them for readers
-// outside the kernel (contracts.md 3.6). The file is replaced as a whole by rename and never changed: a
-// reader maps it and looks for another one when the name leads elsewhere. Numbers are little-endian; parts
-// start at multiples of 64 bytes: this header, the block that verdict.h describes, the attachments, and the
-// names as JSON.
+// outside the kernel (contracts.md 3.6). A generation is another file of that name: a reader maps it and
+// looks for another one when the name leads elsewhere. It holds a shared lock (flock) on a file for as long
+// as it has it mapped; a file that has lost the name and that nobody holds is written again for a later
+// generation (tables_file_writer.h). Numbers are little-endian; parts start at multiples of 64 bytes: this
+// header, the block that verdict.h describes, the attachments, and the names as JSON.
 struct TablesFileHeader {
   static constexpr std::array<char, 8> kMagic = {'v', 'm', 'l', 'p', 'o', 'l', '1', '\n'};
 
@@ -54,14 +55,18 @@ struct TablesFileParts {
   std::uint64_t generation = 0;
   std::span<const std::uint64_t> block;
   std::vector<AttachedEndpoint> attachments;
-  std::vector<PolicyName> policies;  // by number
+  std::string names;  // policy_names_text()
 };
 std::string tables_file_content(TablesFileParts parts);
+// Names of policies by number as the file has them.
+std::string policy_names_text(const std::vector<PolicyName>& policies);
 
-// A mapped file. Every offset has been checked; what the block says is checked by verdict.h as it is read.
+// A mapped file, with the lock on it. Every offset has been checked; what the block says is checked by
+// verdict.h as it is read.
 class TablesFile {
  public:
-  // No value when there is none. Code::kDecode for a file of another form or major version.
+  // No value when there is none. Code::kDecode for a file of another form or major version, Code::kTryAgain
+  // for one that is written just now: another has its name in a moment.
   static Result<std::optional<TablesFile>> map(const std::filesystem::path& path);
   TablesFile(TablesFile&& other) noexcept;
   TablesFile& operator=(TablesFile&&) = delete;
@@ -75,10 +80,11 @@ class TablesFile {
   Result<std::vector<PolicyName>> policies() const;
 
  private:
-  TablesFile(const char* base, std::size_t size) : base_(base), size_(size) {}
+  TablesFile(Fd fd, const char* base, std::size_t size) : fd_(std::move(fd)), base_(base), size_(size) {}
   const TablesFileHeader& header() const { return *reinterpret_cast<const TablesFileHeader*>(base_); }
   bool valid() const;
 
+  Fd fd_;  // holds the lock
   const char* base_;
   std::size_t size_;
 };

@@ -63,6 +63,12 @@ const PolicyName* Tables::policy(std::uint32_t number) const {
   return number < policies_.size() ? &policies_[number].name : nullptr;
 }
 
+std::vector<PolicyName> Tables::policies() const {
+  std::vector<PolicyName> names(policies_.size());
+  for (const auto& [key, number] : policy_numbers_) names[number] = policies_[number].name;
+  return names;
+}
+
 // ---- Pods.
 
 std::vector<std::uint64_t> Tables::port_set(const Pod& pod) {
@@ -299,7 +305,6 @@ void Tables::put(Policy policy) {
     }
     remove_policy(key);
   }
-  const auto number = static_cast<std::uint32_t>(policies_.size());
   PolicyRecord record;
   record.name = {policy.kind, policy.id()};
   for (const Direction direction : {Direction::kEgress, Direction::kIngress}) {
@@ -312,9 +317,21 @@ void Tables::put(Policy policy) {
     record.port_names[static_cast<std::size_t>(direction)].assign(names.begin(), names.end());
   }
   record.stored = std::make_unique<StoredPolicy>(StoredPolicy{std::move(policy), {}});
-  policies_.push_back(std::move(record));
+  const std::uint32_t number = take_policy_number();
+  policies_[number] = std::move(record);
   policy_numbers_[key] = number;
+  policies_version_++;
   if (derived_ != nullptr) enlist(number);
+}
+
+std::uint32_t Tables::take_policy_number() {
+  if (free_policies_.empty()) {
+    policies_.emplace_back();
+    return static_cast<std::uint32_t>(policies_.size() - 1);
+  }
+  const std::uint32_t number = free_policies_.back();
+  free_policies_.pop_back();
+  return number;
 }
 
 void Tables::remove_policy(const std::string& key) {
@@ -324,6 +341,8 @@ void Tables::remove_policy(const std::string& key) {
   if (derived_ != nullptr) delist(found->second);
   // Profiles that are made of it go with the next publication.
   removed_policies_.push_back(std::move(policies_[found->second].stored));
+  removed_numbers_.push_back(found->second);
+  policies_version_++;
   policy_numbers_.erase(found);
 }
 

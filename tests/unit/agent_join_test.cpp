@@ -17,14 +17,8 @@ class JoinTest : public ::testing::Test {
                 {"metadata", {{"namespace", "blue"}, {"name", name}, {"annotations", annotations}}}};
     if (!uid.empty()) pod["metadata"]["uid"] = uid;
     add_object(pod);
-    multus::ObjectStore store;
-    ASSERT_TRUE(store.add_object(pod, "test"));
-    cluster_.pods.emplace("blue/" + name, store.pods()[0]);
   }
-  void add_object(const Json& object) {
-    auto pointer = std::make_shared<const FileObject>(object, "test");
-    cluster_.objects[object_key(*pointer)].push_back(pointer);
-  }
+  void add_object(const Json& object) { cluster_.apply({.gone = {}, .come = {file_object(object, "test")}}); }
   AttachmentRecord& record(const std::string& pod, const std::string& ifname, const std::string& nad = {}) {
     AttachmentRecord record;
     record.state = RecordState::kDone;
@@ -34,20 +28,14 @@ class JoinTest : public ::testing::Test {
     return records_[record.key.id()] = record;
   }
   Attachment joined(const std::string& pod, const std::string& ifname) {
-    attachments_ = join(records_, cluster_);
-    for (const Attachment& attachment : attachments_) {
-      if (attachment.record->key == AttachmentKey{"net", pod, ifname}) return attachment;
-    }
-    ADD_FAILURE() << pod << " " << ifname;
-    return {};
+    return join(records_.at(AttachmentKey{"net", pod, ifname}.id()), cluster_);
   }
   std::string network(const std::string& pod, const std::string& ifname) {
     return joined(pod, ifname).network;
   }
 
-  Cluster cluster_;
+  Cluster cluster_{"n1"};
   std::map<std::string, AttachmentRecord> records_;
-  std::vector<Attachment> attachments_;
 };
 
 constexpr const char* kNetworks = "k8s.v1.cni.cncf.io/networks";
@@ -119,19 +107,21 @@ TEST_F(JoinTest, PolicyLearnsAddressesInterfacesAndNodes) {
   with_address(unfinished, "198.51.100.9/24");
   unfinished.state = RecordState::kIntent;
 
-  Completion completion("n1");
   record("a", "net4", "blue/l2");
-  const auto complete = [&] {
-    auto joined = join(records_, cluster_);
-    for (Attachment& attachment : joined) {
-      if (attachment.record->key.ifname == "net4") attachment.learned = {*IpAddress::parse("198.51.100.77")};
-    }
-    return completion.complete(cluster_.objects, joined,
-                               {*IpAddress::parse("203.0.113.1"), *IpAddress::parse("192.0.2.1")});
-  };
-  const ObjectSet completed = complete();
+  std::vector<Attachment> attachments;
+  for (const auto& [id, record] : records_) {
+    attachments.push_back(join(record, cluster_));
+    if (record.key.ifname == "net4") attachments.back().learned = {*IpAddress::parse("198.51.100.77")};
+  }
+  std::vector<const Attachment*> of_pod;
+  for (const Attachment& attachment : attachments) of_pod.push_back(&attachment);
+  const ObjectPointer completed_a = completed_pod(cluster_.objects().at("Pod blue/a")[0], of_pod, "n1");
+  const ObjectPointer completed_n1 =
+      completed_node(cluster_.objects().at("Node n1")[0], "n1",
+                     {*IpAddress::parse("203.0.113.1"), *IpAddress::parse("192.0.2.1")});
   policy::Objects objects;
-  for (const auto& [key, same] : completed) policy::add_object(objects, same[0]->json, same[0]->place);
+  for (const ObjectPointer& object : {completed_a, completed_n1})
+    policy::add_object(objects, object->json(), object->place);
   EXPECT_TRUE(objects.problems.empty()) << objects.problems[0].text();
   const policy::Pod& pod = objects.pods.at("blue/a");
   EXPECT_EQ(pod.node, "n1");
@@ -147,14 +137,35 @@ TEST_F(JoinTest, PolicyLearnsAddressesInterfacesAndNodes) {
   const policy::Node& node = objects.nodes.at("n1");
   EXPECT_EQ(node.labels.at("zone"), "z");
   EXPECT_EQ(node.addresses.size(), 2U);
-  EXPECT_EQ(complete(), completed) << "what says the same is the same object";
 }
 
 TEST_F(JoinTest, ANodeWithoutAnObjectGetsOne) {
-  Completion completion("n7");
-  const ObjectSet completed = completion.complete({}, {}, {*IpAddress::parse("203.0.113.1")});
-  ASSERT_TRUE(completed.contains("Node n7"));
-  EXPECT_EQ(completed.at("Node n7")[0]->json["status"]["addresses"][0]["address"], "203.0.113.1");
+  const ObjectPointer node = completed_node(nullptr, "n7", {*IpAddress::parse("203.0.113.1")});
+  EXPECT_EQ(node->key, "Node n7");
+  EXPECT_EQ(node->json()["status"]["addresses"][0]["address"], "203.0.113.1");
+}
+
+TEST_F(JoinTest, OfTwoObjectsOfOneNameTheFirstFilesCountsWhicheverCameFirst) {
+  const auto pod = [](const std::string& uid, const std::string& file) {
+    return file_object({{"apiVersion", "v1"},
+                        {"kind", "Pod"},
+                        {"metadata", {{"namespace", "blue"}, {"name", "twice"}, {"uid", uid}}}},
+                       file, {.directory = 0, .file = file, .index = 0});
+  };
+  const auto late = pod("uid-b", "b.json");
+  const auto early = pod("uid-a", "a.json");
+  EXPECT_EQ(cluster_.apply({.gone = {}, .come = {late}}), std::set<std::string>{"Pod blue/twice"});
+  EXPECT_EQ(cluster_.pods().at("blue/twice").uid, "uid-b");
+  cluster_.apply({.gone = {}, .come = {early}});
+  EXPECT_EQ(cluster_.pods().at("blue/twice").uid, "uid-a");
+  ASSERT_EQ(cluster_.problems().size(), 1U);
+  EXPECT_NE(cluster_.problems()[0].text().find("b.json: Pod blue/twice is given twice"), std::string::npos);
+  cluster_.apply({.gone = {early}, .come = {}});
+  EXPECT_EQ(cluster_.pods().at("blue/twice").uid, "uid-b");
+  EXPECT_TRUE(cluster_.problems().empty());
+  cluster_.apply({.gone = {late}, .come = {}});
+  EXPECT_TRUE(cluster_.pods().empty());
+  EXPECT_TRUE(cluster_.objects().empty());
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <set>
 
 #include "agent/object_files.h"
 #include "tests/support/host.h"
@@ -37,7 +38,7 @@ class ObjectFilesTest : public ::testing::Test {
   std::string names() const {
     std::string all;
     files_->visit([&](const ObjectPointer& object) {
-      all += (all.empty() ? "" : " ") + object->json["metadata"].value("name", "?");
+      all += (all.empty() ? "" : " ") + object->json()["metadata"].value("name", "?");
     });
     return all;
   }
@@ -79,10 +80,59 @@ TEST_F(ObjectFilesTest, ObjectsOfAnUnchangedFileStayTheSame) {
   put("b.json", named("b"));
   update();
   files_->visit([&](const ObjectPointer& object) {
-    if (object->json["metadata"]["name"] == "a") {
+    if (object->json()["metadata"]["name"] == "a") {
       EXPECT_EQ(object, before[0]);
     }
   });
+}
+
+TEST_F(ObjectFilesTest, ChangesTellOfTheObjectsThatDifferAlone) {
+  const auto names_of = [](const std::vector<ObjectPointer>& objects) {
+    std::set<std::string> keys;
+    for (const ObjectPointer& object : objects) keys.insert(object->key);
+    std::string all;
+    for (const std::string& key : keys) all += key + ";";
+    return all;
+  };
+  put("a.yaml", "kind: Node\nmetadata: {name: a1}\n---\nkind: Node\nmetadata: {name: a2}\n");
+  put("b.json", named("b"));
+  put("c.yaml", "kind: ConfigMap\nmetadata: {name: c}\n");
+  update();
+  EXPECT_EQ(names_of(files_->take_changes().come), "Node a1;Node a2;Node b;") << "nobody reads a ConfigMap";
+  put("a.yaml", "kind: Node\nmetadata: {name: a1}\n---\nkind: Node\nmetadata: {name: a3}\n");
+  update();
+  const ObjectChanges changes = files_->take_changes();
+  EXPECT_EQ(names_of(changes.gone), "Node a2;");
+  EXPECT_EQ(names_of(changes.come), "Node a3;");
+  put("b.json", named("b"));
+  update();
+  EXPECT_TRUE(files_->take_changes().empty()) << "it says what it said";
+  fs::remove(directory() / "a.yaml");
+  update();
+  EXPECT_TRUE(files_->take_changes().empty()) << "another may come in its place";
+  update(ObjectFiles::kGrace);
+  EXPECT_EQ(names_of(files_->take_changes().gone), "Node a1;Node a3;");
+}
+
+TEST_F(ObjectFilesTest, WhatOnlyTheServerReadsIsNotKept) {
+  put("a.json",
+      R"({"kind": "Node", "metadata": {"name": "a", "managedFields": [{"manager": "someone"}], "annotations":
+          {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"}}})");
+  update();
+  const ObjectChanges changes = files_->take_changes();
+  ASSERT_EQ(changes.come.size(), 1U);
+  EXPECT_EQ(changes.come[0]->json(), Json::parse(R"({"kind": "Node", "metadata": {"name": "a", "annotations":
+                                                  {"kept": "yes"}}})"));
+}
+
+TEST_F(ObjectFilesTest, FileWithASecondNameIsLookedAtByTheTimer) {
+  test::spit(root_.path() / "elsewhere", named("one"));
+  fs::create_hard_link(root_.path() / "elsewhere", directory() / "a.json");
+  update();
+  EXPECT_EQ(names(), "one");
+  test::spit(root_.path() / "elsewhere", named("two-and-longer"));  // no event in the directory
+  EXPECT_TRUE(update(std::chrono::seconds(3)));
+  EXPECT_EQ(names(), "two-and-longer");
 }
 
 TEST_F(ObjectFilesTest, BrokenFileCountsAsBeforeAndIsNamed) {
