@@ -1,36 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // Policy on the link of a workload, on each lane: what gets to it and what leaves it, before there are
 // tables, under them, and while they change.
-#include <fcntl.h>
-#include <poll.h>
-#include <unistd.h>
+#include "tests/conformance/policy_lane.h"
 
 #include <map>
 
-#include "ebpf/policy_tables.h"
 #include "policy/reader.h"
-#include "policy/store.h"
-#include "tests/conformance/lane_test.h"
-#include "tests/support/frames.h"
-#include "tests/support/guest.h"
 #include "tests/support/guest_messages.h"
 #include "tests/support/long_run.h"
-#include "tests/support/policy_frames.h"
-#include "tests/support/result.h"
-#include "tests/support/traffic.h"
 
 namespace vmlane::test {
 namespace {
 
-constexpr MacAddress kOutside{{0x02, 0, 0, 0, 0, 0x77}};
 constexpr std::uint8_t kSyn = 0x02;
 constexpr std::uint8_t kSynAck = 0x12;
 constexpr std::uint8_t kAck = 0x10;
 constexpr std::uint8_t kUdp = 17;
-
-IpAddress ip(const std::string& text) {
-  return IpAddress::parse(text).value();
-}
 
 Json pod_object(const std::string& name, const std::string& v4, const std::string& v6) {
   return {
@@ -60,146 +45,15 @@ const Json kPort80 = Json::array({{{"port", 80}, {"protocol", "TCP"}}});
 const Json kNamedPort = Json::array({{{"port", "web"}, {"protocol", "TCP"}}});
 const Json kDenyAll = {{"policyTypes", {"Ingress", "Egress"}}};
 
-// A macvtap as QEMU has it; a packet socket on it would see what no program has judged yet.
-class MacvtapGuest {
- public:
-  explicit MacvtapGuest(const std::string& device)
-      : fd_(::open(device.c_str(), O_RDWR | O_NONBLOCK | O_CLOEXEC)) {
-    if (!fd_) throw std::runtime_error("cannot open " + device);
-  }
-  void send(const Frame& frame) const {
-    Frame with_header(kVirtioHeader);
-    with_header.insert(with_header.end(), frame.begin(), frame.end());
-    EXPECT_EQ(::write(fd_.get(), with_header.data(), with_header.size()), std::ssize(with_header));
-  }
-  std::optional<Frame> receive(const std::function<bool(const Frame&)>& wanted,
-                               std::chrono::milliseconds limit) const {
-    const auto deadline = std::chrono::steady_clock::now() + limit;
-    while (std::chrono::steady_clock::now() < deadline) {
-      pollfd ready{fd_.get(), POLLIN, 0};
-      ::poll(&ready, 1, 10);
-      Frame frame(65536);
-      const ssize_t got = ::read(fd_.get(), frame.data(), frame.size());
-      if (got <= kVirtioHeader) continue;
-      frame.resize(static_cast<std::size_t>(got));
-      frame.erase(frame.begin(), frame.begin() + kVirtioHeader);
-      if (wanted(frame)) return frame;
-    }
-    return std::nullopt;
-  }
-
- private:
-  static constexpr std::ptrdiff_t kVirtioHeader = 10;
-  Fd fd_;
-};
-
-// A workload, and somebody on its network who is not the node.
-class PolicyLane : public LaneTest {
+class PolicyLane : public PolicyOnALane {
  protected:
-  void attach(const Json& more) {
-    Json ipam = host_local();
-    ipam["ranges"].push_back(Json::array({{{"subnet", "2001:db8:1::/64"}}}));
-    Json keys = {{"ipam", ipam}};
-    if (!is_macvtap()) keys["isGateway"] = true;
-    keys.update(more);
-    conf_ = config(keys);
-    CniCall request = call("ADD", make_pod("a").path(), conf_);
-    request.args = "IgnoreUnknown=true;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=virt-launcher-c1-abcde";
-    const CniOutcome outcome = run_call(request);
-    ASSERT_CNI_OK(outcome);
-    mac_ = MacAddress::parse(sandbox_interface(*outcome.document)["mac"].get<std::string>()).value();
-    result_ = *outcome.document;
-    if (is_tap()) guest_.emplace("/run/netns/a", "tap0", mac_);
-    if (!is_guest_lane()) wire_.emplace("/run/netns/a", "eth0");
-    if (is_macvtap()) macvtap_.emplace(record()["handles"]["device"].get<std::string>());
-    connect_outside();
-    ASSERT_TRUE(eventually([&] { return arrives(mark(), true); }));
-  }
-  void connect_outside() {
-    if (is_macvtap()) {
-      outside_.emplace("", std::string(kLowerDevice) + "-far");
-      return;
-    }
-    const Pod& far = make_pod("outside");
-    must({"ip", "link", "add", "out1", "type", "veth", "peer", "name", "out0", "netns", far.name()});
-    must({"ip", "link", "set", "out1", "master", "br1", "up"});
-    ASSERT_TRUE(far.run({"ip", "link", "set", "out0", "up"}).ok());
-    outside_.emplace(far.path(), "out0");
-  }
-  // What policy lets through always: by it one knows that what was sent before has come, or never will.
-  Frame mark() {
-    return make_arp_announcement(kOutside, ip("198.51.100." + std::to_string(marks_++ % 250 + 1)));
-  }
-  Json record() const { return Json::parse(slurp(record_file(id_of()))); }
-  Frame frame_of(const PacketSpec& spec, bool inward) const {
-    Frame frame = make_packet(spec);
-    std::ranges::copy(inward ? mac_.bytes : kOutside.bytes, frame.begin());
-    std::ranges::copy(inward ? kOutside.bytes : mac_.bytes, frame.begin() + 6);
-    return frame;
-  }
-  void send(const Frame& frame, bool inward) const {
-    if (inward) {
-      outside_->send(frame);
-    } else if (is_macvtap()) {
-      macvtap_->send(frame);
-    } else {
-      is_tap() ? guest_->send(frame) : wire_->send(frame);
-    }
-  }
-  bool arrives(const Frame& frame, bool inward) const {
-    send(frame, inward);
-    return receive(inward, [&](const Frame& got) { return got == frame; });
-  }
-  bool receive(bool inward, const std::function<bool(const Frame&)>& wanted) const {
-    const std::chrono::seconds limit(2);
-    if (!inward) return outside_->receive(wanted, limit).has_value();
-    if (is_macvtap()) return macvtap_->receive(wanted, limit).has_value();
-    return (is_tap() ? guest_->receive(wanted, limit) : wire_->receive(wanted, limit)).has_value();
-  }
-  bool passes(const PacketSpec& spec, bool inward) { return comes(frame_of(spec, inward), inward); }
-  bool comes(const Frame& frame, bool inward) {
-    Frame after = inward ? mark() : make_arp_announcement(mac_, ip("192.0.2.2"));
-    // In its padding.
-    if (!inward) after.back() = static_cast<std::uint8_t>(marks_++);
-    send(frame, inward);
-    send(after, inward);
-    bool found = false;
-    EXPECT_TRUE(receive(inward, [&](const Frame& got) {
-      found = found || got == frame;
-      return got == after;
-    })) << "the mark is lost";
-    return found;
-  }
-  bool enters(const PacketSpec& spec) { return passes(spec, true); }
-  bool leaves(const PacketSpec& spec) { return passes(spec, false); }
-
-  PacketSpec to_workload(bool v6, std::uint16_t port, const std::string& host = "77") const {
-    return {.source = ip(v6 ? "2001:db8:1::" + host : "192.0.2." + host),
-            .destination = ip(v6 ? "2001:db8:1::2" : "192.0.2.2"),
-            .destination_port = port};
-  }
   void publish(const std::vector<Json>& policies) {
-    if (!tables_) tables_.emplace(value_of(ebpf::PolicyTables::open(node())));
     policy::Objects objects;
     policy::add_object(objects, pod_object("c1", "192.0.2.2", "2001:db8:1::2"), "test");
     policy::add_object(objects, pod_object("client", "192.0.2.77", "2001:db8:1::77"), "test");
     for (const Json& object : policies) policy::add_object(objects, object, "test");
-    ASSERT_TRUE(objects.problems.empty()) << objects.problems.front().text();
-    policy::Store store;
-    store.put(objects);
-    ASSERT_TRUE(succeeded(tables_->publish(tables_->generation() + 1, store.publish().block,
-                                           {{id_of(), store.endpoint("blue/c1", "default").value()}})));
+    publish_objects(objects, "blue/c1");
   }
-
-  Json conf_;
-  Json result_;
-  MacAddress mac_;
-  std::optional<FakeGuest> guest_;
-  std::optional<PacketSocket> wire_;
-  std::optional<MacvtapGuest> macvtap_;
-  std::optional<PacketSocket> outside_;
-  std::optional<ebpf::PolicyTables> tables_;
-  int marks_ = 0;
 };
 
 TEST_P(PolicyLane, WithoutTablesTheDefaultVerdictHolds) {
@@ -247,8 +101,16 @@ TEST_P(PolicyLane, ConnectionIsJudgedOnceAndItsRepliesPass) {
     PacketSpec datagram = opened;
     datagram.protocol = kUdp;
     EXPECT_FALSE(enters(datagram)) << v6;
-    // An error about the reply, and one about a connection that there is not.
-    PacketSpec error = opened;
+  }
+}
+
+TEST_P(PolicyLane, F078_ErrorsAboutConnectionsPassAndOthersDoNot) {
+  attach({{"policyDefault", "deny"}, {"spoofCheck", false}});
+  publish({policy_object({{"policyTypes", {"Ingress", "Egress"}}, {"ingress", from_client(kNamedPort)}})});
+  for (const bool v6 : {false, true}) {
+    const PacketSpec opened = to_workload(v6, 80);
+    EXPECT_TRUE(enters(opened)) << v6;
+    PacketSpec error = opened;  // fragmentation needed, packet too big
     error.source = ip(v6 ? "2001:db8:1::99" : "192.0.2.99");
     error.protocol = v6 ? 58 : 1;
     error.icmp_type = v6 ? 2 : 3;
@@ -256,6 +118,9 @@ TEST_P(PolicyLane, ConnectionIsJudgedOnceAndItsRepliesPass) {
     EXPECT_TRUE(enters(error)) << v6;
     error.quoted = quote_of(answer_to(to_workload(v6, 443), kAck));
     EXPECT_FALSE(enters(error)) << v6;
+    PacketSpec ping = to_workload(v6, 0);
+    ping.protocol = v6 ? 58 : 1;
+    EXPECT_FALSE(enters(ping)) << v6;
   }
 }
 
@@ -292,7 +157,7 @@ TEST_P(PolicyLane, ShapesOfPacketsMakeNoDifference) {
   }
 }
 
-TEST_P(PolicyLane, ChangeOfPolicyCutsWhatItDeniesAndNothingElse) {
+TEST_P(PolicyLane, F031_ChangeOfPolicyCutsWhatItDeniesAndNothingElse) {
   attach({{"policyDefault", "deny"}, {"spoofCheck", false}});
   const Json client_only = policy_object({{"ingress", from_client(kPort80)}});
   Json wide = policy_object({{"ingress", {Json::object()}}}, "wide");
@@ -384,7 +249,7 @@ TEST_P(PolicyLane, LastStateGoesOnWithoutAPublisherAndTheNextOneTakesItOver) {
   EXPECT_TRUE(enters(data)) << "connections outlive who publishes";
 }
 
-TEST_P(PolicyLane, GuestIsAnsweredUnderDeny) {
+TEST_P(PolicyLane, F035_GuestIsAnsweredUnderDeny) {
   if (!is_guest_lane()) GTEST_SKIP() << "a container is not answered";
   attach({{"policyDefault", "deny"}});
   publish({policy_object(kDenyAll)});
@@ -418,7 +283,7 @@ TEST_P(PolicyLane, CheckNoticesAStageThatIsGoneAndDelLeavesNothing) {
   EXPECT_EQ(after.at("ipam"), before.at("ipam"));
 }
 
-TEST_P(PolicyLane, StageIsThereOnceAnAgentHasRun) {
+TEST_P(PolicyLane, F016_StageIsThereOnceAnAgentHasRun) {
   std::filesystem::create_directories(node().state_dir);
   spit(node().agent_marker(), "");
   attach(Json::object());
