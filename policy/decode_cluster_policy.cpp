@@ -66,8 +66,8 @@ class RuleReader {
       return rule;
     }
     read_action(json, key, actions, rule);
-    if (!only_known_keys(json, key, {"name", "action", peers, "protocols", "ports"}, subject_, kClosed))
-      peers_whole_ = false;
+    const bool known =
+        only_known_keys(json, key, {"name", "action", peers, "protocols", "ports"}, subject_, kClosed);
     if (const Json* name = member(json, "name");
         name != nullptr &&
         (!name->is_string() || name->get_ref<const std::string&>().size() > kMaxRuleName)) {
@@ -78,7 +78,9 @@ class RuleReader {
     rule.any_port =
         rule.any_port || (member(json, "protocols") == nullptr && member(json, "ports") == nullptr);
     refuse_names_without_pods(key, rule);
-    if ((!peers_whole_ || !ports_whole_) && rule.action != Action::kAccept) {
+    // A key that is not known may be a condition.
+    if (!known && rule.action == Action::kAccept) rule.peers.clear();
+    if ((!known || !peers_whole_ || !ports_whole_) && rule.action != Action::kAccept) {
       rule.action = Action::kDeny;
       rule.any_peer = rule.any_port = true;
     }
