@@ -78,7 +78,7 @@ TEST_F(VhostuserPlugin, CheckTellsWhatIsGone) {
   EXPECT_NE(without.message().find(socket.parent_path().string()), std::string::npos) << without;
 }
 
-TEST_F(VhostuserPlugin, ADevicePluginsDirectoryIsUsedAndStays) {
+TEST_F(VhostuserPlugin, F103_ADevicePluginsDirectoryIsUsedAndStays) {
   Pod& pod = make_pod("c1");
   const auto directory = node().ports_dir() / "slot-3";
   std::filesystem::create_directories(directory);
@@ -119,7 +119,7 @@ TEST_F(VhostuserPlugin, RefusesByNameWhatItCannotDo) {
   refuses({{"ipam", {{"type", "dhcp"}}}}, Code::kUnsupportedField, "dhcp");
 }
 
-TEST_F(VhostuserPlugin, RefusesASocketPathThatNoSocketCanHave) {
+TEST_F(VhostuserPlugin, F036_RefusesASocketPathThatNoSocketCanHave) {
   const auto deep = directory() / std::string(80, 'd');
   configure_node({{"runDir", deep.string()}});
   const CniOutcome outcome = add(make_pod("c1"), config());

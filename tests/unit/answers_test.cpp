@@ -188,7 +188,7 @@ TEST_F(AnswersTest, LeaseWithAnEndHasTimesToRenew) {
   EXPECT_EQ(options.at(59), (Bytes{0, 0, 0x0c, 0x4e}));
 }
 
-TEST_F(AnswersTest, RoutesAreClasslessAndIncludeTheDefault) {
+TEST_F(AnswersTest, F112_RoutesAreClasslessAndIncludeTheDefault) {
   plan_.ipv4->routes = {{value_of(IpPrefix::parse("203.0.113.0/24")), ip("192.0.2.3")},
                         {value_of(IpPrefix::parse("198.51.100.128/25")), ip("192.0.2.1")}};
   EXPECT_EQ(dhcp({}).options.at(121),
@@ -200,7 +200,7 @@ TEST_F(AnswersTest, RoutesAreClasslessAndIncludeTheDefault) {
   EXPECT_EQ(options.at(121).size(), 17U);
 }
 
-TEST_F(AnswersTest, GatewayOffTheLinkIsMadeReachableFirst) {
+TEST_F(AnswersTest, F112_GatewayOffTheLinkIsMadeReachableFirst) {
   plan_.ipv4->address = value_of(IpPrefix::parse("192.0.2.10/32"));
   const auto options = dhcp({}).options;
   EXPECT_EQ(options.at(1), (Bytes{255, 255, 255, 255}));
@@ -208,7 +208,7 @@ TEST_F(AnswersTest, GatewayOffTheLinkIsMadeReachableFirst) {
   EXPECT_EQ(options.at(121), (Bytes{32, 192, 0, 2, 1, 0, 0, 0, 0, 0, 192, 0, 2, 1}));
 }
 
-TEST_F(AnswersTest, ServerHasANameWithoutGateway) {
+TEST_F(AnswersTest, F112_ServerHasANameWithoutGateway) {
   plan_.ipv4->gateway.reset();
   plan_.ipv4->default_route = false;
   const auto options = dhcp({}).options;

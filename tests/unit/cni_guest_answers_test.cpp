@@ -144,7 +144,7 @@ TEST(GuestAnswers, RealGatewayIsAdvertisedOnlyWhenItIsKnown) {
   EXPECT_TRUE(named.ipv6->advertise_router && named.ipv6->default_route);
 }
 
-TEST(GuestAnswers, NetworkWithoutDefaultRouteHasNone) {
+TEST(GuestAnswers, F112_NetworkWithoutDefaultRouteHasNone) {
   const answers::AnswerPlan made = plan(
       "{}", R"({"cniVersion":"1.1.0","ips":[{"address":"192.0.2.10/24"},{"address":"2001:db8::10/64"}]})");
   EXPECT_FALSE(made.ipv4->default_route || made.ipv4->gateway);
