@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <filesystem>
@@ -88,7 +89,7 @@ struct ReceivedFrame {
   std::vector<std::uint8_t> bytes;
 };
 
-// One NIC. One thread at a time.
+// One NIC. One thread at a time, but for one that sends while another receives.
 class VhostFrontend {
  public:
   // Makes memory and socket; a socket that is there is replaced, as QEMU does.
@@ -165,7 +166,7 @@ class VhostFrontend {
   Fd listener_;
   Fd connection_;
   bool rings_filled_ = false;
-  std::uint64_t kicks_ = 0;
+  std::atomic<std::uint64_t> kicks_ = 0;  // both directions count
 };
 
 }  // namespace vmlane::lab

@@ -24,6 +24,7 @@
 #include "perf/run.h"
 #include "perf/self_test.h"
 #include "perf/table.h"
+#include "perf/terminal.h"
 
 namespace vmlane::perf {
 namespace {
@@ -65,7 +66,7 @@ struct Context {
   std::ostream& out() const { return *invocation.out; }
   std::ostream& err() const { return *invocation.err; }
   int failed(const Error& error) const {
-    err() << "vmlane-perf: " << error.text() << std::endl;
+    err() << "vmlane-perf: " << printable(error.text()) << std::endl;
     return kFailed;
   }
 };
@@ -201,8 +202,16 @@ int self_test_command(const Context& context) {
                 << " % of it (limit 1 %)"
                 << "\nloop-back without instruments   " << found->bare_us
                 << " us\nloop-back with instruments      " << found->timed_us << " us, "
-                << found->difference_percent << " % more by paired blocks\n"
-                << (good ? "ok" : "ABOVE THE LIMIT") << std::endl;
+                << found->difference_percent << " % more by paired blocks\n";
+  for (const CrossCheck& check : found->cross_checks) {
+    context.out() << "against " << check.generator << ": ";
+    if (check.skipped.empty())
+      context.out() << check.quantity << " " << check.own << " " << check.unit << " here, " << check.other
+                    << " there\n";
+    else
+      context.out() << "skipped, " << check.skipped << "\n";
+  }
+  context.out() << (good ? "ok" : "ABOVE THE LIMIT") << std::endl;
   return good ? 0 : kFailed;
 }
 
@@ -214,7 +223,7 @@ int native_guest_command(const Context& context) {
   NativeGuestOptions options = context.arguments.guest;
   const auto mac = MacAddress::parse(context.arguments.mac);
   if (!mac) return context.failed(mac.error());
-  const auto address = IpAddress::parse(context.arguments.address);
+  const auto address = IpPrefix::parse(context.arguments.address);
   if (!address) return context.failed(address.error());
   options.mac = *mac;
   options.address = *address;
@@ -223,10 +232,12 @@ int native_guest_command(const Context& context) {
 
 void add_site_options(CLI::App& command, Arguments& arguments) {
   command
-      .add_option("--cpus", arguments.cpus,
-                  "CPU of the client, CPU of guests and responders; \"none\" leaves it to the scheduler "
-                  "(default: the "
-                  "first two)")
+      .add_option(
+          "--cpus", arguments.cpus,
+          "CPU of the client, CPU of guests and responders, and CPU of ovs-dpdk's polling thread if not "
+          "the guests'; \"none\" leaves it to the scheduler "
+          "(default: the "
+          "first two)")
       ->type_name("A,B");
   command.add_option("--bin-dir", arguments.bin_dir,
                      "where the lane plugins are (default: beside this program)");
@@ -251,7 +262,14 @@ void add_run(CLI::App& app, Context& context) {
   command
       ->add_option("--rounds", arguments.run.rounds, "pairs of blocks with the container lane in each epoch")
       ->capture_default_str();
-  command->add_option("--rates", arguments.run.rates, "requests a second of the open loops")->delimiter(',');
+  command->add_option("--rates", arguments.run.rates, "requests a second of the open loops")
+      ->delimiter(',')
+      ->capture_default_str();
+  command
+      ->add_option("--sizes", arguments.run.sizes,
+                   "bytes of payload of each request; the first is the headline's, and that of floods")
+      ->delimiter(',')
+      ->capture_default_str();
   command->add_option("--seed", arguments.run.seed, "of orders and schedules")->capture_default_str();
   command->add_option("--out", arguments.out, "directory for result.json and report.html")->required();
   command->add_option("--qemu", arguments.run.site.qemu, "QEMU to run guests with")->capture_default_str();

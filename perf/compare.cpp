@@ -6,19 +6,33 @@
 #include <cmath>
 #include <cstdio>
 
+#include "perf/terminal.h"
 #include "perf/text_table.h"
 
 namespace vmlane::perf {
 namespace {
 
-constexpr double kConfidence = 0.99;
 constexpr double kLeastChange = 0.05;
-constexpr std::size_t kLeastObservations = 5;
+constexpr std::size_t kLeastEpochs = 3;
+// For all quantities of a comparison together.
+constexpr double kWrongOnce = 0.05;
+
+// A quantity that both runs have.
+struct Quantity {
+  const LaneResult* lane = nullptr;
+  std::string title;
+  const Epochs* before = nullptr;
+  const Epochs* after = nullptr;
+  bool higher_is_better = false;
+};
 
 std::size_t count(const Epochs& epochs) {
-  std::size_t sum = 0;
-  for (const auto& epoch : epochs) sum += epoch.size();
-  return sum;
+  return static_cast<std::size_t>(
+      std::ranges::count_if(epochs, [](const auto& epoch) { return !epoch.empty(); }));
+}
+
+bool enough(const Quantity& quantity) {
+  return std::min(count(*quantity.before), count(*quantity.after)) >= kLeastEpochs;
 }
 
 Verdict judge(const Estimate& factor, bool higher_is_better) {
@@ -27,36 +41,44 @@ Verdict judge(const Estimate& factor, bool higher_is_better) {
   return (factor.median > 1) == higher_is_better ? Verdict::kBetter : Verdict::kWorse;
 }
 
-void add(Comparison& comparison, const LaneResult& lane, const std::string& quantity, const Epochs& before,
-         const Epochs& after, bool higher_is_better) {
-  if (count(before) == 0 || count(after) == 0) return;
-  Change change{.lane = lane.name,
-                .guest = lane.guest,
-                .quantity = quantity,
-                .before = bootstrap(before).median,
-                .after = bootstrap(after).median,
-                .factor = bootstrap_ratio(before, after, kConfidence)};
-  if (change.before == 0 && change.after == 0) change.factor = {1, 1, 1};
-  if (std::min(count(before), count(after)) < kLeastObservations)
+Change change_of(const Quantity& quantity, double confidence) {
+  Change change{.lane = quantity.lane->name,
+                .guest = quantity.lane->guest,
+                .quantity = quantity.title,
+                .before = overall_median(*quantity.before),
+                .after = overall_median(*quantity.after)};
+  change.factor = factor_between(*quantity.before, *quantity.after, confidence);
+  if (change.before == 0 && change.after == 0) change.factor = Estimate{1, 1, 1};
+  if (!enough(quantity))
     change.verdict = Verdict::kTooFew;
-  else if (change.before == 0 && change.after != 0)
+  else if (!change.factor)
     change.verdict = Verdict::kNoFactor;
   else
-    change.verdict = judge(change.factor, higher_is_better);
-  comparison.changes.push_back(std::move(change));
+    change.verdict = judge(*change.factor, quantity.higher_is_better);
+  return change;
 }
 
-void add_lane(Comparison& comparison, const LaneResult& before, const LaneResult& after) {
-  if (!before.rtt.empty() && !after.rtt.empty())
-    add(comparison, before, "round trip, p50 to container's", before.rtt.front().p50_ratio,
-        after.rtt.front().p50_ratio, false);
+void collect(std::vector<Quantity>& quantities, const LaneResult& before, const LaneResult& after) {
+  const auto add = [&](const std::string& title, const Epochs& a, const Epochs& b, bool higher_is_better) {
+    if (count(a) > 0 && count(b) > 0)
+      quantities.push_back({&before, title + " to container's", &a, &b, higher_is_better});
+  };
+  add("round trip, p50", before.rtt.front().p50_ratio, after.rtt.front().p50_ratio, false);
   for (const SeriesInfo& info : kSeries) {
     const auto a = before.series.find(info.key);
     const auto b = after.series.find(info.key);
-    if (a == before.series.end() || b == after.series.end()) continue;
-    add(comparison, before, std::string(info.title) + " to container's", a->second.ratio, b->second.ratio,
-        info.higher_is_better);
+    if (a != before.series.end() && b != after.series.end())
+      add(info.title, a->second.ratio, b->second.ratio, info.higher_is_better);
   }
+}
+
+// Thirty quantities are thirty chances of a wrong alarm, so each gets its share of what is allowed for all
+// (Bonferroni).
+void judge_all(Comparison& comparison, const std::vector<Quantity>& quantities) {
+  const auto judged = std::max<std::ptrdiff_t>(1, std::ranges::count_if(quantities, enough));
+  const double confidence = 1 - kWrongOnce / static_cast<double>(judged);
+  comparison.confidence = confidence;
+  for (const Quantity& quantity : quantities) comparison.changes.push_back(change_of(quantity, confidence));
 }
 
 bool measured(const LaneResult& lane) {
@@ -149,11 +171,12 @@ Comparison compare(const RunResult& before, const RunResult& after) {
   warn_about(comparison, "after", after);
   compare_texts(comparison, "machine", before.machine, after.machine);
   compare_texts(comparison, "setting", before.settings, after.settings);
+  std::vector<Quantity> quantities;
   for (const LaneResult& lane : before.lanes) {
     const LaneResult* other = find(after, lane);
     const bool there = other != nullptr && measured(*other);
     if (measured(lane) && there) {
-      if (lane.name != kYardstick) add_lane(comparison, lane, *other);
+      if (lane.name != kYardstick) collect(quantities, lane, *other);
       tell_incomplete(comparison, "before", lane);
       tell_incomplete(comparison, "after", *other);
     } else if (measured(lane)) {
@@ -169,6 +192,7 @@ Comparison compare(const RunResult& before, const RunResult& after) {
     if (!measured(lane) && other == nullptr)
       comparison.notes.push_back(title(lane) + " was measured in neither" + why_not(&lane));
   }
+  judge_all(comparison, quantities);
   return comparison;
 }
 
@@ -176,15 +200,16 @@ std::string render_comparison(const Comparison& comparison) {
   std::string text;
   for (const std::string& warning : comparison.warnings) text += "warning: " + warning + "\n";
   for (const std::string& note : comparison.notes) text += "note: " + note + "\n";
-  TextTable table({"LANE", "GUEST", "QUANTITY", "BEFORE", "AFTER", "CHANGE", "99 % INTERVAL", "VERDICT"});
+  TextTable table({"LANE", "GUEST", "QUANTITY", "BEFORE", "AFTER", "CHANGE",
+                   fixed(100 * comparison.confidence, 1) + " % INTERVAL", "VERDICT"});
   for (const Change& change : comparison.changes) {
-    const bool none = change.verdict == Verdict::kNoFactor;
     table.add({change.lane, change.guest, change.quantity, fixed(change.before, 3), fixed(change.after, 3),
-               none ? "" : percent(change.factor.median),
-               none ? "" : percent(change.factor.low) + " to " + percent(change.factor.high),
+               change.factor ? percent(change.factor->median) : "",
+               change.factor ? percent(change.factor->low) + " to " + percent(change.factor->high) : "",
                verdict_text(change.verdict)});
   }
   text += table.text();
+  text = printable(text);  // names and reasons come from files
   if (comparison.changes.empty()) return text + "Nothing can be compared: no lane was measured in both.\n";
   return text + (comparison.worse() ? "Something got worse.\n" : "Nothing got worse.\n");
 }

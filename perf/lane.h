@@ -21,7 +21,6 @@ inline constexpr const char* kQemuGuest = "qemu";            // a real VM with t
 // What a lane has set up in a pod.
 struct Path {
   IpAddress address;  // where the responder answers
-  bool tcp = false;   // a native guest speaks UDP only
   std::vector<NamedProcess> processes;
   std::optional<Attached> attached;  // of the lane's own CNI call
 };

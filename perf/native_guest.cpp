@@ -2,24 +2,19 @@
 #include "perf/native_guest.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <linux/if.h>
-#include <linux/if_tun.h>
 #include <netinet/if_ether.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <netinet/udp.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstring>
 #include <utility>
 
 #include "core/files.h"
-#include "lab/vhost_frontend.h"
+#include "perf/guest_nic.h"
+#include "perf/guest_stack.h"
 #include "perf/timing.h"
 
 namespace vmlane::perf {
@@ -42,22 +37,6 @@ std::uint16_t after_type_change(std::uint16_t checksum) {
   std::uint32_t sum = static_cast<std::uint16_t>(~ntohs(checksum)) + 0xffffU - (ICMP_ECHO << 8U);
   sum = (sum & 0xffff) + (sum >> 16U);
   return htons(static_cast<std::uint16_t>(~sum));
-}
-
-Result<Fd> open_tap(const std::string& name) {
-  if (name.starts_with('/')) {
-    Fd device(::open(name.c_str(), O_RDWR | O_CLOEXEC));
-    if (device) return device;
-    return fail(kernel_error("cannot open macvtap " + name, errno));
-  }
-  Fd tap(::open("/dev/net/tun", O_RDWR | O_CLOEXEC));
-  if (!tap) return fail(kernel_error("cannot open /dev/net/tun", errno));
-  ifreq request{};
-  name.copy(request.ifr_name, sizeof(request.ifr_name) - 1);
-  request.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-  if (::ioctl(tap.get(), TUNSETIFF, &request) != 0)
-    return fail(kernel_error("cannot open tap " + name, errno));
-  return tap;
 }
 
 void spin(std::uint64_t nanoseconds) {
@@ -135,56 +114,31 @@ bool NativeGuest::answer_ipv4(std::span<std::uint8_t> packet) {
   return true;
 }
 
-namespace {
-
-Result<> say_ready() {
-  constexpr std::string_view kReady = "ready\n";
-  if (::write(STDOUT_FILENO, kReady.data(), kReady.size()) >= 0) return {};
-  return fail(io_error("cannot write to standard output", errno));
+bool NativeGuest::is_for_stack(std::span<const std::uint8_t> frame) const {
+  if (frame.size() < sizeof(ether_header)) return false;
+  const auto ethernet = get<ether_header>(frame);
+  if (std::memcmp(ethernet.ether_dhost, mac_.bytes.data(), ETH_ALEN) != 0) return false;
+  if (ethernet.ether_type == htons(ETHERTYPE_ARP)) return true;
+  const auto packet = frame.subspan(sizeof ethernet);
+  if (ethernet.ether_type != htons(ETHERTYPE_IP) || packet.size() < sizeof(iphdr)) return false;
+  return get<iphdr>(packet).protocol == IPPROTO_TCP;
 }
-
-// With all that a Linux guest's driver takes.
-Result<> run_on_rings(const NativeGuestOptions& options) {
-  constexpr std::chrono::seconds kPatience{5};
-  constexpr std::chrono::milliseconds kLookAgain{500};  // whether the switch is still there
-  VMLANE_ASSIGN(const auto nic, lab::VhostFrontend::listen({.socket = options.socket}));
-  VMLANE_TRY(nic->accept(kPatience));
-  VMLANE_TRY(say_ready());
-  NativeGuest guest(options.mac, options.address);
-  for (;;) {
-    auto frame = nic->receive_within(kLookAgain);
-    if (!frame && !nic->connected()) {
-      [[maybe_unused]] const auto again = nic->accept(kPatience);
-      continue;
-    }
-    if (!frame || !guest.answer(frame->bytes)) continue;
-    if (options.delay_ns != 0) spin(options.delay_ns);
-    nic->send(frame->bytes);
-  }
-}
-
-}  // namespace
 
 Result<> run_native_guest(const NativeGuestOptions& options) {
-  if (!options.socket.empty()) return run_on_rings(options);
-  VMLANE_ASSIGN(const Fd tap, open_tap(options.tap));
-  VMLANE_TRY(say_ready());
-  NativeGuest guest(options.mac, options.address);
-  std::array<std::uint8_t, 1 << 16> buffer{};
-  // struct virtio_net_hdr before each frame; the header that declares it is no C++.
-  constexpr std::size_t kOffload = 10;
+  VMLANE_ASSIGN(const auto nic,
+                options.socket.empty() ? open_tap_nic(options.tap) : open_vhost_nic(options.socket));
+  VMLANE_ASSIGN(const auto stack, GuestStack::start(*nic, options.mac, options.address));
+  constexpr std::string_view kReady = "ready\n";
+  if (::write(STDOUT_FILENO, kReady.data(), kReady.size()) < 0)
+    return fail(io_error("cannot write to standard output", errno));
+  NativeGuest guest(options.mac, options.address.address);
   for (;;) {
-    const ssize_t got = ::read(tap.get(), buffer.data(), buffer.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail(io_error("cannot read from tap " + options.tap, errno));
-    if (static_cast<std::size_t>(got) <= kOffload) continue;
-    const auto whole = std::span(buffer).first(static_cast<std::size_t>(got));
-    if (!guest.answer(whole.subspan(kOffload))) continue;
+    VMLANE_ASSIGN(const auto frame, nic->receive());
+    if (!frame) continue;
+    const bool answered = guest.answer(frame->bytes);
+    if (!answered && !guest.is_for_stack(frame->bytes)) continue;
     if (options.delay_ns != 0) spin(options.delay_ns);
-    std::memset(whole.data(), 0, kOffload);
-    // A frame that the link does not take (it is going down) is lost, as on a wire.
-    if (::write(tap.get(), whole.data(), whole.size()) < 0 && errno != EIO && errno != EINTR)
-      return fail(io_error("cannot write to tap " + options.tap, errno));
+    VMLANE_TRY(answered ? nic->send({{}, frame->bytes}) : stack->take(*frame));
   }
 }
 

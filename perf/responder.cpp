@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <span>
 #include <thread>
+#include <utility>
 
 #include "core/files.h"
 #include "perf/wire.h"
@@ -103,15 +104,20 @@ Result<> answer_datagrams(const Fd& socket) {
 
 }  // namespace
 
+Result<> respond_on_tcp() {
+  VMLANE_ASSIGN(Fd echoes, listener(kEchoPort));
+  VMLANE_ASSIGN(Fd sinks, listener(kSinkPort));
+  std::thread([listening = std::move(echoes)] { serve(listening, echo); }).detach();
+  std::thread([listening = std::move(sinks)] { serve(listening, sink); }).detach();
+  return {};
+}
+
 Result<> respond() {
   VMLANE_ASSIGN(const Fd datagrams, bound_socket(SOCK_DGRAM, kUdpPort));
-  VMLANE_ASSIGN(const Fd echoes, listener(kEchoPort));
-  VMLANE_ASSIGN(const Fd sinks, listener(kSinkPort));
   // A burst within a measured rate is not to be lost here.
   const int buffer = 4 << 20;
   ::setsockopt(datagrams.get(), SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
-  std::thread([&echoes] { serve(echoes, echo); }).detach();
-  std::thread([&sinks] { serve(sinks, sink); }).detach();
+  VMLANE_TRY(respond_on_tcp());
   constexpr std::string_view kReady = "ready\n";
   if (::write(STDOUT_FILENO, kReady.data(), kReady.size()) < 0)
     return fail(io_error("cannot write to standard output", errno));

@@ -10,4 +10,7 @@ namespace vmlane::perf {
 // (Code::kIo naming the port).
 Result<> respond();
 
+// The TCP part alone, by threads that go on until the process ends.
+Result<> respond_on_tcp();
+
 }  // namespace vmlane::perf

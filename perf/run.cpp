@@ -6,13 +6,16 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <sstream>
 #include <thread>
 
 #include "core/clock.h"
 #include "lab/privileges.h"
 #include "perf/cpu_time.h"
 #include "perf/machine.h"
+#include "perf/terminal.h"
 #include "perf/timing.h"
+#include "perf/wire.h"
 
 namespace vmlane::perf {
 namespace {
@@ -29,8 +32,8 @@ constexpr Nanoseconds kWarmUp = std::chrono::milliseconds(200);
 constexpr auto kAnswerLimit = std::chrono::seconds(10);
 constexpr double kMaxStealPercent = 5;
 constexpr double kMaxBusyPercent = 25;
-constexpr std::uint32_t kSmall = 64;
-constexpr std::uint32_t kLarge = 1400;
+// What Ethernet's 1500 bytes carry in one datagram; native guests put no fragments together.
+constexpr std::uint32_t kMaxSize = 1472;
 
 struct Entry {
   const Lane* lane = nullptr;
@@ -60,15 +63,23 @@ double microseconds(const Block& block, double fraction) {
   return static_cast<double>(block.histogram.percentile(fraction)) / 1000;
 }
 
-std::vector<RttKind> rtt_kinds(const std::vector<double>& rates) {
-  std::vector<RttKind> kinds = {
-      {"udp", kSmall, 0}, {"udp", kLarge, 0}, {"tcp", kSmall, 0}, {"tcp", kLarge, 0}};
+std::vector<RttKind> rtt_kinds(const RunOptions& options) {
+  std::vector<double> rates = {0};  // the closed loop
+  rates.insert(rates.end(), options.rates.begin(), options.rates.end());
+  std::vector<RttKind> kinds;
   for (const double rate : rates) {
     for (const char* protocol : {"udp", "tcp"}) {
-      for (const std::uint32_t bytes : {kSmall, kLarge}) kinds.push_back({protocol, bytes, rate});
+      for (const std::uint32_t bytes : options.sizes) kinds.push_back({protocol, bytes, rate});
     }
   }
   return kinds;
+}
+
+template <class Value>
+std::string list_text(const std::vector<Value>& values) {
+  std::ostringstream text;
+  for (const Value& value : values) text << (text.tellp() > 0 ? "," : "") << value;
+  return text.str();
 }
 
 bool contains(const std::vector<std::string>& list, const std::string& value) {
@@ -112,6 +123,13 @@ Result<> check_numbers(const RunOptions& options) {
   for (const double rate : options.rates) {
     if (rate < 1 || rate > 1e6)
       return fail(Code::kInvalidConfig, "rates must be 1 to 1000000 requests a second");
+  }
+  if (options.sizes.empty()) return fail(Code::kInvalidConfig, "--sizes names none");
+  for (const std::uint32_t size : options.sizes) {
+    if (size < kMinBytes || size > kMaxSize)
+      return fail(Code::kInvalidConfig, "--sizes has " + std::to_string(size) + ", a size must be " +
+                                            std::to_string(kMinBytes) + " to " + std::to_string(kMaxSize) +
+                                            " bytes");
   }
   const auto cpus = usable_cpus();
   for (const int cpu : options.site.cpus) {
@@ -163,7 +181,7 @@ class Runner {
         interrupted_(interrupted),
         lanes_(all_lanes()),
         entries_(entries_of(options, lanes_)),
-        kinds_(rtt_kinds(options.rates)),
+        kinds_(rtt_kinds(options)),
         block_(static_cast<std::int64_t>(options.duration * 1e9 / (options.epochs * options.rounds))),
         random_(options.seed) {}
 
@@ -230,7 +248,7 @@ void Runner::tell(const std::string& subject, const std::string& what) {
     text += " (" + std::to_string(lanes_done_ * 100 / lanes_in_all_) + " % done, about " +
             std::to_string(std::lround(left)) + " s left)";
   }
-  progress_.line(subject, text);
+  progress_.line(subject, printable(text));
 }
 
 Result<Path> Runner::set_up(Entry& entry, const std::string& pod, unsigned epoch) {
@@ -242,13 +260,14 @@ Result<Path> Runner::set_up(Entry& entry, const std::string& pod, unsigned epoch
     note(entry, "nic_ready_ms", epoch, static_cast<double>(now_ns() - path.attached->started_ns) / 1e6,
          std::nullopt);
   }
-  VMLANE_TRY(client(path).udp_closed(kSmall, kWarmUp));
+  VMLANE_TRY(client(path).udp_closed(options_.sizes.front(), kWarmUp));
   return path;
 }
 
 Result<> Runner::remove_pod(Entry& entry, const std::string& pod, unsigned epoch) {
   VMLANE_ASSIGN(const auto del_ms, site_->remove_pod(pod));
-  if (del_ms) note(entry, "del_ms", epoch, *del_ms, std::nullopt);
+  // Where the lane is no plugin's, the call that took its address back says nothing of it.
+  if (del_ms && entry.result.series.contains("add_ms")) note(entry, "del_ms", epoch, *del_ms, std::nullopt);
   return {};
 }
 
@@ -264,7 +283,7 @@ void Runner::note(Entry& entry, const char* key, unsigned epoch, double value, s
 Result<double> Runner::floor() {
   VMLANE_ASSIGN(const IpAddress loopback, IpAddress::parse("127.0.0.1"));
   const Client client(*floor_namespace_, {loopback}, interrupted_);
-  VMLANE_ASSIGN(const Block block, client.udp_closed(kSmall, kFloorBlock));
+  VMLANE_ASSIGN(const Block block, client.udp_closed(options_.sizes.front(), kFloorBlock));
   return microseconds(block, 0.5);
 }
 
@@ -324,7 +343,7 @@ Result<> Runner::pair(Entry* entry, const Path* path, std::size_t kind, unsigned
 // each costs is seen without the sleeping and waking in between.
 Result<double> Runner::loaded_cpu(const Path& path) {
   CpuTimes before = cpu_times(path);
-  VMLANE_ASSIGN(const Client::Flood flood, client(path).udp_flood(kSmall, block_));
+  VMLANE_ASSIGN(const Client::Flood flood, client(path).udp_flood(options_.sizes.front(), block_));
   if (flood.arrived == 0) return fail(Code::kTryAgain, path.address.to_string() + " got none of a flood");
   double sum = static_cast<double>(flood.client_cpu_ns);
   for (const auto& [name, spent] : cpu_times(path)) sum += static_cast<double>(spent - before[name]);
@@ -351,9 +370,9 @@ Result<> Runner::series(Entry& entry, const Path& path, unsigned epoch) {
     VMLANE_TRY(one_series(entry, path, epoch, "cpu_ns_per_packet_loaded",
                           [this](const Path& of) { return loaded_cpu(of); }));
   VMLANE_TRY(one_series(entry, path, epoch, "udp_zero_loss_pps", [this](const Path& of) {
-    return client(of).udp_zero_loss(kSmall, std::min<Nanoseconds>(block_, std::chrono::milliseconds(300)));
+    return client(of).udp_zero_loss(options_.sizes.front(),
+                                    std::min<Nanoseconds>(block_, std::chrono::milliseconds(300)));
   }));
-  if (!path.tcp) return {};
   VMLANE_TRY(one_series(entry, path, epoch, "tcp_stream_gbps",
                         [this](const Path& of) { return client(of).tcp_stream(block_); }));
   return one_series(entry, path, epoch, "tcp_connections_per_second",
@@ -382,7 +401,6 @@ Result<> Runner::measure_path(Entry& entry, const Path& path, unsigned epoch) {
   for (unsigned round = 0; round < options_.rounds; round++)
     VMLANE_TRY(pair(yardstick_only ? nullptr : &entry, yardstick_only ? nullptr : &path, 0, epoch));
   for (std::size_t kind = 1; kind < kinds_.size(); kind++) {
-    if (kinds_[kind].protocol == "tcp" && !path.tcp) continue;
     VMLANE_TRY(pair(yardstick_only ? nullptr : &entry, yardstick_only ? nullptr : &path, kind, epoch));
   }
   VMLANE_TRY(series(entry, path, epoch));
@@ -560,6 +578,10 @@ Result<RunResult> Runner::run() {
   result_.settings = {{"duration", std::to_string(options_.duration)},
                       {"epochs", std::to_string(options_.epochs)},
                       {"rounds", std::to_string(options_.rounds)},
+                      {"lanes", options_.lanes.empty() ? "all" : list_text(options_.lanes)},
+                      {"guests", options_.guests.empty() ? "all" : list_text(options_.guests)},
+                      {"rates", list_text(options_.rates)},
+                      {"sizes", list_text(options_.sizes)},
                       {"seed", std::to_string(options_.seed)},
                       {"cpus", options_.site.cpus.empty() ? "not pinned" : cpu_list(options_.site.cpus)}};
   for (const auto& [lane, delay] : options_.lane.guest_delay_ns)

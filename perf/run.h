@@ -23,7 +23,9 @@ struct RunOptions {
   unsigned epochs = 5;              // set-ups and tear-downs of each lane
   unsigned rounds = 4;              // pairs of blocks in an epoch
   std::vector<double> rates = {2000, 10000};  // of the open loops, requests a second
-  std::uint64_t seed = 1;                     // of orders and schedules
+  // Of payload in a request and its answer; the first is the headline's, and that of a flood's datagrams.
+  std::vector<std::uint32_t> sizes = {64, 1400};
+  std::uint64_t seed = 1;  // of orders and schedules
   bool allow_busy = false;
 };
 

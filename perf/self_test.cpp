@@ -43,6 +43,8 @@ Result<SelfTest> self_test(const SiteOptions& options, const Interrupted& interr
   out.container_p50_us = static_cast<double>(block.histogram.percentile(0.5)) / 1000;
   out.instruments_percent = out.instruments_ns / 10 / out.container_p50_us;
 
+  VMLANE_ASSIGN(out.cross_checks, cross_check(*site, "client", "container", path.address, interrupted));
+
   VMLANE_ASSIGN(const auto floor_namespace, site->pod("floor"));
   VMLANE_ASSIGN(const IpAddress loopback, IpAddress::parse("127.0.0.1"));
   const Client floor(floor_namespace, {loopback}, interrupted);

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "core/error.h"
 #include "perf/client.h"
+#include "perf/cross_check.h"
 #include "perf/site.h"
 
 namespace vmlane::perf {
@@ -19,9 +22,11 @@ struct SelfTest {
   double bare_us = 0;
   double timed_us = 0;
   double difference_percent = 0;  // of bare_us; what noise leaves of it may be negative
+  // The container's lane by well-known generators, where they are installed.
+  std::vector<CrossCheck> cross_checks;
 };
 
-// A second or so. Needs root, like a run.
+// Some fifteen seconds. Needs root, like a run.
 Result<SelfTest> self_test(const SiteOptions& options, const Interrupted& interrupted);
 
 }  // namespace vmlane::perf

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <utility>
 
 #include "core/exec.h"
 #include "core/files.h"
@@ -25,7 +26,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kGrace = std::chrono::seconds(2);
-constexpr const char* kNode = "node";
 // Locks the directory, and marks it as one of ours: no other is ever cleared.
 constexpr const char* kLock = "vmlane-perf.lock";
 
@@ -94,7 +94,7 @@ bool has_left_overs(const fs::path& root) {
   return false;
 }
 
-void pin(pid_t thread, int cpu) {
+void pin_thread(pid_t thread, int cpu) {
   cpu_set_t set;
   CPU_ZERO(&set);
   CPU_SET(static_cast<unsigned>(cpu), &set);
@@ -173,7 +173,7 @@ Result<> Site::set_up(bool& left_over) {
   invocation.env["VMLANE_CONFIG"] = node_json.string();
   VMLANE_ASSIGN(config_, load_node_config(invocation));
   VMLANE_TRY(lab::create_namespace(namespace_path(kNode)));
-  if (!options_.cpus.empty()) pin(0, options_.cpus.front());
+  if (!options_.cpus.empty()) pin_thread(0, options_.cpus.front());
   return {};
 }
 
@@ -244,6 +244,7 @@ Result<Attached> Site::attach(const std::string& pod, const std::string& network
 Result<std::optional<double>> Site::remove_pod(const std::string& pod) {
   const fs::path path = namespace_path(pod);
   VMLANE_TRY(lab::stop_processes(lab::processes_inside({path}), kGrace));
+  VMLANE_TRY(lab::stop_processes(std::exchange(outside_[pod], {}), kGrace));
   std::optional<double> took;
   if (const auto found = attached_.find(pod); found != attached_.end()) {
     const std::uint64_t before = now_ns();
@@ -255,13 +256,18 @@ Result<std::optional<double>> Site::remove_pod(const std::string& pod) {
   return took;
 }
 
-Result<> Site::need_switch() {
-  if (switch_ && lab::is_alive(*switch_)) return {};
+void Site::end_with_pod(const std::string& pod, const lab::ProcessRef& process) {
+  outside_[pod].push_back(process);
+}
+
+Result<NamedProcess> Site::need_switch() {
+  constexpr const char* kName = "switch";
+  if (switch_ && lab::is_alive(*switch_)) return NamedProcess{kName, *switch_};
   const lab::SwitchPlace place{.program = options_.bin_dir / "vmlane-switch",
                                .network_namespace = namespace_path(kNode),
                                .output = file("switch.log")};
   VMLANE_ASSIGN(switch_, lab::start_switch(place, config_, [](const auto&) { return Result<>(); }));
-  return {};
+  return NamedProcess{kName, *switch_};
 }
 
 Result<NamedProcess> Site::start(const std::string& pod, const std::string& name,
@@ -273,7 +279,7 @@ Result<NamedProcess> Site::start(const std::string& pod, const std::string& name
   lab::Daemon daemon{.command = {"/proc/self/exe"}, .output = writer.get()};
   daemon.command.insert(daemon.command.end(), arguments.begin(), arguments.end());
   daemon.prepare = [&]() -> Result<> {
-    if (options_.cpus.size() > 1) pin(0, options_.cpus[1]);
+    if (options_.cpus.size() > 1) pin_thread(0, options_.cpus[1]);
     return lab::enter_namespace(namespace_path(pod));
   };
   VMLANE_ASSIGN(const auto process, lab::start_daemon(daemon, [](const auto&) { return Result<>(); }));
@@ -282,12 +288,12 @@ Result<NamedProcess> Site::start(const std::string& pod, const std::string& name
   return NamedProcess{name, process};
 }
 
-void Site::pin_guest(const lab::ProcessRef& process) const {
-  if (options_.cpus.size() < 2) return;
+void Site::pin(const lab::ProcessRef& process, std::size_t cpu) const {
+  if (options_.cpus.size() <= cpu) return;
   std::error_code error;
   const fs::path tasks = "/proc/" + std::to_string(process.pid) + "/task";
   for (fs::directory_iterator entry(tasks, error), end; !error && entry != end; entry.increment(error))
-    pin(std::stoi(entry->path().filename().string()), options_.cpus[1]);
+    pin_thread(std::stoi(entry->path().filename().string()), options_.cpus[cpu]);
 }
 
 }  // namespace vmlane::perf

@@ -53,6 +53,9 @@ struct NamedProcess {
   lab::ProcessRef process;
 };
 
+// The node's own namespace, among those of the pods.
+inline constexpr const char* kNode = "node";
+
 class Site {
  public:
   // Code::kTryAgain when another run has the directory. Removes what a killed run left, and says so by
@@ -73,21 +76,29 @@ class Site {
   // A namespace with nothing but its loopback.
   Result<> make_pod(const std::string& pod);
   Result<netlink::Namespace> pod(const std::string& name) const;
+  Result<netlink::Namespace> node() const { return pod(kNode); }
+  // The configuration of a network of networks.yaml, as plugins get it.
+  Result<Json> network_config(const std::string& network) const;
   // CNI ADD of eth0 with a network of networks.yaml. Errors are the plugin's own.
   Result<Attached> attach(const std::string& pod, const std::string& network);
   // Ends the pod's processes, calls DEL if it is attached, and removes its namespace. Gives the milliseconds
   // that DEL took, none when nothing was attached.
   Result<std::optional<double>> remove_pod(const std::string& pod);
 
+  // A process outside the pod that is of no use without it: remove_pod ends it, too.
+  void end_with_pod(const std::string& pod, const lab::ProcessRef& process);
+
   // The node's vhost-user switch; started once, and ended with the site.
-  Result<> need_switch();
+  Result<NamedProcess> need_switch();
 
   // Starts this program with other arguments in a pod, pinned to the guests' CPU, and waits until it says
   // that it is ready.
   Result<NamedProcess> start(const std::string& pod, const std::string& name,
                              const std::vector<std::string>& arguments);
-  // Moves a process and its threads to the guests' CPU.
-  void pin_guest(const lab::ProcessRef& process) const;
+  // Moves a process and its threads to a CPU of the options, if there are so many: 0 is the client's, 1 the
+  // guests'.
+  void pin(const lab::ProcessRef& process, std::size_t cpu) const;
+  void pin_guest(const lab::ProcessRef& process) const { pin(process, 1); }
 
  private:
   struct Attachment {
@@ -96,13 +107,13 @@ class Site {
   };
   explicit Site(SiteOptions options) : options_(std::move(options)) {}
   Result<> set_up(bool& left_over);
-  Result<Json> network_config(const std::string& network) const;
   Result<std::string> call_plugin(const std::string& pod, const Json& config, std::string_view command) const;
 
   SiteOptions options_;
   NodeConfig config_;
   multus::ObjectStore networks_;
-  std::map<std::string, Attachment> attached_;  // by pod
+  std::map<std::string, Attachment> attached_;                   // by pod
+  std::map<std::string, std::vector<lab::ProcessRef>> outside_;  // by pod, not in its namespace
   std::optional<lab::ProcessRef> switch_;
   Fd lock_;
   bool closed_ = false;

@@ -3,7 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <numbers>
+#include <numeric>
 #include <random>
 
 namespace vmlane::perf {
@@ -38,18 +39,27 @@ double quantile(const std::vector<double>& sorted, double fraction) {
   const double at = fraction * static_cast<double>(sorted.size() - 1);
   const auto below = static_cast<std::size_t>(at);
   const std::size_t above = std::min(below + 1, sorted.size() - 1);
-  if (std::isinf(sorted[above])) return sorted[above];  // nothing lies between a number and infinity
   return std::lerp(sorted[below], sorted[above], at - static_cast<double>(below));
 }
 
-template <class Draw>
-Estimate interval(double middle, double confidence, Draw draw) {
-  std::mt19937_64 random(kSeed);
-  std::vector<double> drawn(kResamples);
-  for (double& value : drawn) value = draw(random);
-  std::ranges::sort(drawn);
-  const double tail = (1 - confidence) / 2;
-  return {middle, quantile(drawn, tail), quantile(drawn, 1 - tail)};
+std::vector<double> epoch_medians(const Epochs& epochs) {
+  std::vector<double> medians;
+  for (const auto& epoch : without_empty(epochs)) medians.push_back(median(epoch));
+  return medians;
+}
+
+struct Sample {
+  double mean = 0;
+  double variance_of_mean = 0;
+};
+
+// Of two values or more.
+Sample sample_of(const std::vector<double>& values) {
+  const auto count = static_cast<double>(values.size());
+  Sample sample{.mean = std::accumulate(values.begin(), values.end(), 0.0) / count};
+  for (const double value : values) sample.variance_of_mean += (value - sample.mean) * (value - sample.mean);
+  sample.variance_of_mean /= (count - 1) * count;
+  return sample;
 }
 
 }  // namespace
@@ -63,26 +73,68 @@ double median(std::vector<double> values) {
   return (lower + values[half]) / 2;
 }
 
+double overall_median(const Epochs& epochs) {
+  return median(flat(epochs));
+}
+
 Estimate bootstrap(const Epochs& epochs) {
   const Epochs kept = without_empty(epochs);
   if (kept.empty()) return {};
-  constexpr double kConfidence = 0.95;
-  return interval(median(flat(kept)), kConfidence,
-                  [&](std::mt19937_64& random) { return resampled_median(kept, random); });
+  std::mt19937_64 random(kSeed);
+  std::vector<double> drawn(kResamples);
+  for (double& value : drawn) value = resampled_median(kept, random);
+  std::ranges::sort(drawn);
+  constexpr double kTail = 0.025;
+  return {median(flat(kept)), quantile(drawn, kTail), quantile(drawn, 1 - kTail)};
 }
 
-Estimate bootstrap_ratio(const Epochs& a, const Epochs& b, double confidence) {
-  const Epochs kept_a = without_empty(a);
-  const Epochs kept_b = without_empty(b);
-  const double middle_a = median(flat(kept_a));
-  if (kept_a.empty() || kept_b.empty() || middle_a == 0) return {};
-  return interval(median(flat(kept_b)) / middle_a, confidence, [&](std::mt19937_64& random) {
-    const double below = resampled_median(kept_a, random);
-    const double above = resampled_median(kept_b, random);
-    // Nothing over nothing is no change; something over nothing is beyond every bound.
-    if (below == 0) return above == 0 ? 1 : std::numeric_limits<double>::infinity();
-    return above / below;
-  });
+double student_quantile(double probability, double freedom) {
+  // With t = sqrt(freedom) * tan(angle) the density becomes cos(angle)^(freedom - 1), which Simpson's rule
+  // integrates well; the factor before it cancels out.
+  const auto integral = [&](double angle) {
+    constexpr int kSteps = 200;
+    double sum = 0;
+    for (int i = 0; i <= kSteps; i++) {
+      const double value = std::pow(std::cos(angle * i / kSteps), freedom - 1);
+      sum += value * (i == 0 || i == kSteps ? 1 : i % 2 == 1 ? 4 : 2);
+    }
+    return sum * angle / (3 * kSteps);
+  };
+  const double wanted = probability * std::beta(freedom / 2, 0.5) / 2;
+  double low = 0;
+  double high = std::numbers::pi / 2;
+  for (int i = 0; i < 40; i++) {
+    const double middle = (low + high) / 2;
+    (integral(middle) < wanted ? low : high) = middle;
+  }
+  return std::sqrt(freedom) * std::tan(low);
+}
+
+std::optional<Estimate> factor_between(const Epochs& a, const Epochs& b, double confidence) {
+  std::vector<double> before = epoch_medians(a);
+  std::vector<double> after = epoch_medians(b);
+  if (before.size() < 2 || after.size() < 2) return std::nullopt;
+  const auto positive = [](double value) { return value > 0; };
+  const bool logarithms = std::ranges::all_of(before, positive) && std::ranges::all_of(after, positive);
+  if (logarithms) {
+    for (auto* values : {&before, &after})
+      for (double& value : *values) value = std::log(value);
+  }
+  const Sample from = sample_of(before);
+  const Sample to = sample_of(after);
+  if (!logarithms && from.mean == 0) return std::nullopt;
+  const double variance = from.variance_of_mean + to.variance_of_mean;
+  double reach = 0;
+  if (variance > 0) {
+    const double freedom =
+        variance * variance /
+        (from.variance_of_mean * from.variance_of_mean / static_cast<double>(before.size() - 1) +
+         to.variance_of_mean * to.variance_of_mean / static_cast<double>(after.size() - 1));
+    reach = student_quantile(confidence, freedom) * std::sqrt(variance);
+  }
+  const double change = to.mean - from.mean;
+  if (logarithms) return Estimate{std::exp(change), std::exp(change - reach), std::exp(change + reach)};
+  return Estimate{1 + change / from.mean, 1 + (change - reach) / from.mean, 1 + (change + reach) / from.mean};
 }
 
 }  // namespace vmlane::perf

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdio>
 
+#include "perf/terminal.h"
 #include "perf/text_table.h"
 
 namespace vmlane::perf {
@@ -30,7 +31,7 @@ std::string figure(std::optional<double> value, int digits) {
 std::optional<double> series_median(const LaneResult& lane, const std::string& key) {
   const auto found = lane.series.find(key);
   if (found == lane.series.end()) return std::nullopt;
-  return bootstrap(found->second.values).median;
+  return overall_median(found->second.values);
 }
 
 std::string interval_text(const std::optional<Estimate>& estimate) {
@@ -68,7 +69,7 @@ std::string render_table(const RunResult& result) {
           figure(noise.floor_p50_us) + " us)\nharness: " + figure(result.harness_percent, 2) +
           " % of the time between the container's round trips\n";
   if (result.status != "complete") text += "PARTIAL: " + result.reason + "\n";
-  return text;
+  return printable(text);  // reasons carry what other programs said
 }
 
 }  // namespace vmlane::perf

@@ -11,7 +11,7 @@ Result<> ContainerLane::available(const SiteOptions& site, std::string_view) con
 
 Result<Path> ContainerLane::set_up(Site& site, const std::string& pod, std::string_view,
                                    const LaneOptions&) const {
-  Path path{.tcp = true};
+  Path path;
   VMLANE_ASSIGN(path.attached, site.attach(pod, kContainerNetwork));
   VMLANE_ASSIGN(path.address, path.attached->address());
   VMLANE_ASSIGN(auto responder, site.start(pod, "responder", {"respond"}));

@@ -3,6 +3,7 @@
 #include "perf/lanes/container.h"
 #include "perf/lanes/inpod_bridge.h"
 #include "perf/lanes/macvtap.h"
+#include "perf/lanes/ovs_dpdk.h"
 #include "perf/lanes/tap.h"
 #include "perf/lanes/user_network.h"
 #include "perf/lanes/vhost_user.h"
@@ -43,7 +44,7 @@ std::vector<std::unique_ptr<Lane>> all_lanes() {
   lanes.push_back(std::make_unique<TapLane>());
   lanes.push_back(std::make_unique<MacvtapLane>());
   lanes.push_back(std::make_unique<VhostUserLane>());
-  lanes.push_back(std::make_unique<AbsentLane>("ovs-dpdk", kNativeGuest, "vmlane-ovs"));
+  lanes.push_back(std::make_unique<OvsDpdkLane>());
   lanes.push_back(std::make_unique<AbsentLane>("sriov", kNativeGuest, "vmlane-sriov"));
   return lanes;
 }

@@ -79,7 +79,6 @@ Result<> start_qemu_guest(Site& site, const std::string& pod, const QemuGuestNic
                              .guest = {site.options().guest_dir / "vmlinuz", initramfs}};
   VMLANE_ASSIGN(const auto qemu, lab::start_qemu(spec, taps, place, [](const auto&) { return Result<>(); }));
   path.processes.push_back({"qemu", qemu});
-  path.tcp = true;
   VMLANE_TRY(start_responder(directory, qemu, options));
   site.pin_guest(qemu);  // only now: a boot is faster on all CPUs
   return {};

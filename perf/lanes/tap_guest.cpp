@@ -5,11 +5,6 @@
 
 namespace vmlane::perf {
 
-std::uint64_t planted_delay(const LaneOptions& options, const std::string& lane) {
-  const auto found = options.guest_delay_ns.find(lane);
-  return found == options.guest_delay_ns.end() ? 0 : found->second;
-}
-
 Result<> start_tap_guest(Site& site, const std::string& pod, const std::string& tap, std::string_view guest,
                          const std::string& lane, const LaneOptions& options, Path& path) {
   const Attached& attached = *path.attached;
@@ -19,10 +14,19 @@ Result<> start_tap_guest(Site& site, const std::string& pod, const std::string& 
   if (guest == kQemuGuest)
     return start_qemu_guest(site, pod, {.mac = mac, .mtu = attached.mtu(), .address = address, .tap = tap},
                             options, path);
-  const std::uint64_t delay = planted_delay(options, lane);
-  VMLANE_ASSIGN(auto process, site.start(pod, "guest",
-                                         {"native-guest", "--tap", tap, "--mac", mac.to_string(), "--address",
-                                          path.address.to_string(), "--delay", std::to_string(delay)}));
+  return start_native_guest(site, pod, {"--tap", tap}, {mac, address}, lane, options, path);
+}
+
+Result<> start_native_guest(Site& site, const std::string& pod, const std::vector<std::string>& end,
+                            const GuestAddress& own, const std::string& lane, const LaneOptions& options,
+                            Path& path) {
+  const auto planted = options.guest_delay_ns.find(lane);
+  const std::uint64_t delay = planted == options.guest_delay_ns.end() ? 0 : planted->second;
+  std::vector<std::string> arguments = {"native-guest",          "--mac",   own.mac.to_string(),  "--address",
+                                        own.address.to_string(), "--delay", std::to_string(delay)};
+  arguments.insert(arguments.end(), end.begin(), end.end());
+  VMLANE_ASSIGN(auto process, site.start(pod, "guest", arguments));
+  path.address = own.address.address;
   path.processes.push_back(std::move(process));
   return {};
 }

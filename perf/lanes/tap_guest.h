@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "perf/lane.h"
 
@@ -15,7 +15,13 @@ namespace vmlane::perf {
 Result<> start_tap_guest(Site& site, const std::string& pod, const std::string& tap, std::string_view guest,
                          const std::string& lane, const LaneOptions& options, Path& path);
 
-// The delay planted in a lane's native guest, in nanoseconds.
-std::uint64_t planted_delay(const LaneOptions& options, const std::string& lane);
+struct GuestAddress {
+  MacAddress mac;
+  IpPrefix address;
+};
+// A native guest at `end`, which is "--tap" or "--socket" and a name; the same for the rest.
+Result<> start_native_guest(Site& site, const std::string& pod, const std::vector<std::string>& end,
+                            const GuestAddress& own, const std::string& lane, const LaneOptions& options,
+                            Path& path);
 
 }  // namespace vmlane::perf

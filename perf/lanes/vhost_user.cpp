@@ -31,8 +31,9 @@ Result<> VhostUserLane::available(const SiteOptions& site, std::string_view gues
 
 Result<Path> VhostUserLane::set_up(Site& site, const std::string& pod, std::string_view guest,
                                    const LaneOptions& options) const {
-  VMLANE_TRY(site.need_switch());
   Path path;
+  VMLANE_ASSIGN(auto carrier, site.need_switch());
+  path.processes.push_back(std::move(carrier));
   VMLANE_ASSIGN(path.attached, site.attach(pod, kVhostUserNetwork));
   VMLANE_ASSIGN(const std::string socket, socket_of(*path.attached));
   VMLANE_ASSIGN(const IpPrefix address, path.attached->prefix());
@@ -44,17 +45,7 @@ Result<Path> VhostUserLane::set_up(Site& site, const std::string& pod, std::stri
     VMLANE_TRY(start_qemu_guest(site, pod, nic, options, path));
     return path;
   }
-  const std::vector<std::string> arguments = {"native-guest",
-                                              "--socket",
-                                              socket,
-                                              "--mac",
-                                              mac.to_string(),
-                                              "--address",
-                                              path.address.to_string(),
-                                              "--delay",
-                                              std::to_string(planted_delay(options, name()))};
-  VMLANE_ASSIGN(auto process, site.start(pod, "guest", arguments));
-  path.processes.push_back(std::move(process));
+  VMLANE_TRY(start_native_guest(site, pod, {"--socket", socket}, {mac, address}, name(), options, path));
   return path;
 }
 

@@ -2,7 +2,9 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <regex>
 
 #include "perf/result.h"
 #include "tests/support/host.h"
@@ -15,8 +17,9 @@ namespace fs = std::filesystem;
 const std::string kPerf = VMLANE_BIN_DIR "/vmlane-perf";
 const fs::path kSite = "/run/vmlane-perf";
 // As little as still goes through every part of a run.
-const std::vector<std::string> kShort = {"--duration", "0.4",  "--epochs", "1",      "--rounds",    "2",
-                                         "--rates",    "2000", "--guests", "native", "--allow-busy"};
+const std::vector<std::string> kShort = {"--duration", "0.4",     "--epochs",    "1",        "--rounds",
+                                         "2",          "--rates", "2000",        "--guests", "native",
+                                         "--sizes",    "64",      "--allow-busy"};
 
 class PerfTest : public HostFixture {
  protected:
@@ -86,24 +89,28 @@ class PerfTest : public HostFixture {
 };
 
 TEST_F(PerfTest, MeasuresNativeLanesAgainstTheContainer) {
-  const auto ran = perf({});
+  const auto ran = perf({"--lanes", "tap,tap-inpod-bridge,macvtap,vhost-user,sriov"});
   ASSERT_TRUE(ran.ok()) << ran.err;
   const perf::RunResult found = result();
   EXPECT_EQ(found.status, "complete");
   EXPECT_FALSE(found.noise.verdict.empty());
   EXPECT_LT(found.harness_percent, 5);
-  for (const char* name : {"container", "tap", "tap-inpod-bridge", "macvtap"}) {
+  for (const char* name : {"container", "tap", "tap-inpod-bridge", "macvtap", "vhost-user"}) {
     const perf::LaneResult& measured = lane(found, name);
     EXPECT_EQ(measured.status, "ok") << name << ": " << measured.reason;
     ASSERT_FALSE(measured.rtt.empty()) << name;
     EXPECT_GT(measured.rtt.front().histogram.count(), 100U) << name;
     EXPECT_EQ(measured.rtt.front().lost, 0U) << name;
     EXPECT_TRUE(perf::ratio_to_container(measured)) << name;
-    for (const char* key : {"cpu_ns_per_packet", "cpu_ns_per_packet_loaded", "udp_zero_loss_pps", "add_ms",
-                            "del_ms", "nic_ready_ms", "idle_cpu_percent"})
+    for (const char* key :
+         {"cpu_ns_per_packet", "cpu_ns_per_packet_loaded", "udp_zero_loss_pps", "add_ms", "del_ms",
+          "nic_ready_ms", "idle_cpu_percent", "tcp_stream_gbps", "tcp_connections_per_second"})
       EXPECT_TRUE(measured.series.contains(key)) << name << " " << key;
+    const auto tcp = std::ranges::find(measured.rtt, perf::RttKind{"tcp", 64, 0}, &perf::RttCell::kind);
+    ASSERT_NE(tcp, measured.rtt.end()) << name;
+    EXPECT_GT(tcp->histogram.count(), 100U) << name;
+    EXPECT_EQ(tcp->lost, 0U) << name;
   }
-  EXPECT_TRUE(lane(found, "container").series.contains("tcp_stream_gbps"));
   EXPECT_EQ(lane(found, "sriov").status, "skipped");
   EXPECT_NE(lane(found, "sriov").reason, "");
   EXPECT_NE(slurp(out() / "report.html").find("tap-inpod-bridge"), std::string::npos);
@@ -118,11 +125,27 @@ TEST_F(PerfTest, MeasuresNativeLanesAgainstTheContainer) {
   EXPECT_EQ(slurp(out() / "again.html"), slurp(out() / "report.html"));
 }
 
+// scripts/setup does not install this peer.
+TEST_F(PerfTest, OpenVswitchIsMeasuredWhereItIsInstalled) {
+  const auto ran = perf({"--lanes", "ovs-dpdk,tap"});
+  ASSERT_TRUE(ran.ok()) << ran.err;
+  const perf::RunResult found = result();
+  const perf::LaneResult& peer = lane(found, "ovs-dpdk");
+  if (peer.status == "skipped") {
+    EXPECT_TRUE(std::regex_search(peer.reason, std::regex("install the package|vm\\.nr_hugepages")))
+        << peer.reason;
+    GTEST_SKIP() << peer.reason;
+  }
+  EXPECT_EQ(peer.status, "ok") << peer.reason;
+  EXPECT_TRUE(std::ranges::any_of(peer.processes,
+                                  [](const auto& process) { return process.name == "ovs-vswitchd"; }));
+  EXPECT_FALSE(peer.series.contains("add_ms")) << "no plugin of ours made it";
+}
+
 TEST_F(PerfTest, ASlowGuestIsSeenAndCompareEndsWithAStatusOfItsOwn) {
   std::vector<std::string> arguments = {"--lanes", "tap"};
   arguments.insert(arguments.end(), kShort.begin(), kShort.end());
-  arguments[arguments.size() - kShort.size() + 5] =
-      "12";  // rounds: compare wants a few, and a busy machine loses some
+  *std::next(std::ranges::find(arguments, "--epochs")) = "4";  // compare wants three
   ASSERT_TRUE(run(command(arguments)).ok());
   fs::rename(out() / "result.json", directory() / "before.json");
   arguments.insert(arguments.end(), {"--guest-delay", "tap=2000000"});
@@ -193,6 +216,11 @@ TEST_F(PerfTest, SelfTestShowsThatTheInstrumentsCostNextToNothing) {
   const auto ran = run({kPerf, "self-test"});
   EXPECT_TRUE(ran.ok()) << ran.out << ran.err;
   EXPECT_NE(ran.out.find("limit 1 %"), std::string::npos);
+  // scripts/setup installs iperf3.
+  EXPECT_TRUE(
+      std::regex_search(ran.out, std::regex("against iperf3: TCP stream [0-9.]+ Gbit/s here, [0-9.]+ there")))
+      << ran.out;
+  EXPECT_NE(ran.out.find("against sockperf: "), std::string::npos) << ran.out;
 }
 
 // Said before anything is set up, naming what is wrong and what to do.
@@ -210,6 +238,7 @@ TEST_F(PerfTest, BadInputIsRefusedAtOnce) {
       {{"--cpus", "0,99999"}, "CPU 99999 of --cpus"},
       {{"--cpus", "x"}, "--cpus is \"x\""},
       {{"--rates", "0"}, "rates must be"},
+      {{"--sizes", "1473"}, "--sizes has 1473, a size must be 16 to 1472 bytes"},
       {{"--guest-delay", "tap"}, "--guest-delay is \"tap\""},
       {{"--guest-delay", "warp=1"}, "no lane \"warp\" to plant"},
       {{"--networks", directory() / "none.yaml"}, "none.yaml"},

@@ -130,6 +130,19 @@ TEST_F(NativeGuestTest, CountsAStreamAndTellsWhenAsked) {
   EXPECT_TRUE(is_datagram(payload_of(next), {Kind::kQuery, 10, 0})) << "a new stream begins at nothing";
 }
 
+TEST_F(NativeGuestTest, LeavesItsTcpAndArpRepliesToAStack) {
+  const Frame segment = ipv4(IPPROTO_TCP, Frame(20));
+  EXPECT_TRUE(guest_.is_for_stack(segment));
+  Frame elsewhere = segment;
+  elsewhere[0] = 0x06;
+  EXPECT_FALSE(guest_.is_for_stack(elsewhere)) << "another MAC";
+  EXPECT_FALSE(guest_.is_for_stack(udp({Kind::kCount, 9, 0}))) << "a flood costs the stack nothing";
+  EXPECT_TRUE(guest_.is_for_stack(ethernet(kGuestMac, ETHERTYPE_ARP)));
+  EXPECT_FALSE(guest_.is_for_stack(ethernet({{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}}, ETHERTYPE_ARP)));
+  for (std::size_t length = 0; length < 34; length++)
+    EXPECT_FALSE(guest_.is_for_stack(std::span(segment).first(length))) << length;
+}
+
 TEST_F(NativeGuestTest, AnswersPings) {
   Frame message = {ICMP_ECHO, 0, 0, 0, 0x12, 0x34, 0, 1, 'd', 'a', 't', 'a'};
   const std::uint16_t sum = checksum(message);

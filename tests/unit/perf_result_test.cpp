@@ -165,10 +165,37 @@ TEST(CompareTest, FindsNothingBetweenRunsOfTheSame) {
   EXPECT_LE(wrong, 5) << "of 200 quantities";
 }
 
-TEST(CompareTest, TooFewObservationsAreSaidToBeSo) {
+// Thirty quantities of which each spreads by 8 %, in three set-ups: what thirty verdicts by themselves would
+// get wrong every tenth time and oftener.
+TEST(CompareTest, ManyQuantitiesAreNotSoManyFalseAlarms) {
+  std::mt19937_64 random(7);
+  const auto noisy_run = [&] {
+    RunResult run = run_of(1);
+    run.lanes.clear();
+    for (int i = 0; i < 5; i++) {
+      LaneResult lane = lane_of(random, "lane" + std::to_string(i), "qemu", 1);
+      lane.series.clear();
+      lane.rtt[0].p50_ratio = around(random, 1, 0.08, 3, 2);
+      for (const char* key : {"cpu_ns_per_packet", "cpu_ns_per_packet_loaded", "tcp_stream_gbps",
+                              "udp_zero_loss_pps", "tcp_connections_per_second"})
+        lane.series[key].ratio = around(random, 1, 0.08, 3, 2);
+      run.lanes.push_back(std::move(lane));
+    }
+    return run;
+  };
+  int alarms = 0;
+  for (int i = 0; i < 100; i++) {
+    const Comparison comparison = compare(noisy_run(), noisy_run());
+    ASSERT_EQ(comparison.changes.size(), 30U);
+    alarms += comparison.worse() ? 1 : 0;
+  }
+  EXPECT_LE(alarms, 8) << "of 100";
+}
+
+TEST(CompareTest, TooFewSetUpsAreSaidToBeSo) {
   RunResult before = run_of(1, 1.0);
   RunResult after = run_of(2, 2.0);
-  after.lanes[1].rtt[0].p50_ratio = {{2.0, 2.0}};
+  after.lanes[1].rtt[0].p50_ratio = {{2.0, 2.0, 2.0}, {2.0, 2.0, 2.0}};
   EXPECT_EQ(find(compare(before, after), "round trip")->verdict, Verdict::kTooFew);
 }
 
@@ -272,6 +299,19 @@ TEST(ReportTest, IsWellFormed) {
     }
   }
   EXPECT_TRUE(open.empty());
+}
+
+// What a lane's programs said goes to a terminal, which must not obey it.
+TEST(ReportTest, ControlCharactersDoNotReachTheTerminal) {
+  RunResult run = run_of(1);
+  run.lanes[2].reason =
+      "it said \x1b[2J\x07, \xc2\x9b"
+      "2J, \xc3\xa9\r";
+  run.lanes[1].name = "t\x1b]0;x";
+  for (const std::string& text : {render_table(run), render_comparison(compare(run, run))}) {
+    EXPECT_NE(text.find("it said ?[2J?, ?2J, \xc3\xa9?"), std::string::npos) << text;
+    EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  }
 }
 
 TEST(ReportTest, ARunWithoutFiguresIsShownAsSuch) {

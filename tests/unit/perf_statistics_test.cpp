@@ -121,6 +121,7 @@ TEST(StatisticsTest, MedianOfOddEvenAndNone) {
   EXPECT_EQ(median({3}), 3);
   EXPECT_EQ(median({5, 1, 3}), 3);
   EXPECT_EQ(median({4, 1, 3, 2}), 2.5);
+  EXPECT_EQ(overall_median({{5, 1}, {}, {3}}), 3);
 }
 
 TEST(StatisticsTest, IntervalsCoverTheTruthAboutAsOftenAsTheySay) {
@@ -145,18 +146,41 @@ TEST(StatisticsTest, TheSameInputGivesTheSameInterval) {
   EXPECT_EQ(a.high, b.high);
 }
 
-TEST(StatisticsTest, RatioOfTwoRuns) {
+// Tables of Student's distribution have these.
+TEST(StatisticsTest, StudentQuantiles) {
+  EXPECT_NEAR(student_quantile(0.95, 1), 12.706, 0.01);
+  EXPECT_NEAR(student_quantile(0.95, 4), 2.776, 0.001);
+  EXPECT_NEAR(student_quantile(0.99, 8), 3.355, 0.001);
+  EXPECT_NEAR(student_quantile(0.999, 10), 4.587, 0.001);
+  EXPECT_NEAR(student_quantile(0.95, 1e4), 1.960, 0.001);
+}
+
+TEST(StatisticsTest, FactorBetweenTwoRuns) {
   std::mt19937_64 random(5);
-  const Estimate ratio = bootstrap_ratio(draw(random, 1, 0.01, 0.02), draw(random, 1.2, 0.01, 0.02), 0.99);
-  EXPECT_NEAR(ratio.median, 1.2, 0.05);
-  EXPECT_GT(ratio.low, 1.1);
-  EXPECT_LT(ratio.high, 1.3);
-  const Estimate nothing = bootstrap_ratio({}, {{1}}, 0.99);
-  EXPECT_EQ(nothing.median, 0);
-  const Estimate often_none = bootstrap_ratio({{0, 0, 1, 1, 1}}, {{2, 2, 2, 2, 2}}, 0.99);
-  EXPECT_EQ(often_none.median, 2);
-  EXPECT_EQ(often_none.low, 2);
-  EXPECT_TRUE(std::isinf(often_none.high)) << often_none.high;
+  const auto factor = factor_between(draw(random, 1, 0.01, 0.02), draw(random, 1.2, 0.01, 0.02), 0.99);
+  ASSERT_TRUE(factor);
+  EXPECT_NEAR(factor->median, 1.2, 0.05);
+  EXPECT_GT(factor->low, 1.1);
+  EXPECT_LT(factor->high, 1.3);
+  EXPECT_FALSE(factor_between({}, {{1}, {1}}, 0.99));
+  EXPECT_FALSE(factor_between({{1}}, {{1}, {1}}, 0.99)) << "one set-up shows no spread";
+  EXPECT_FALSE(factor_between({{0}, {0}}, {{1}, {1}}, 0.99)) << "from nothing";
+  const auto to_nothing = factor_between({{2}, {2}}, {{0}, {}, {0}}, 0.99);
+  ASSERT_TRUE(to_nothing);
+  EXPECT_EQ(to_nothing->median, 0);
+  EXPECT_EQ(to_nothing->high, 0);
+}
+
+TEST(StatisticsTest, FactorsOfTheSameAreWrongAboutAsOftenAsTheySay) {
+  std::mt19937_64 random(6);
+  int wrong = 0;
+  for (int i = 0; i < 400; i++) {
+    const auto factor =
+        factor_between(draw(random, 1, 0.05, 0.08, 3, 2), draw(random, 1, 0.05, 0.08, 3, 2), 0.95);
+    wrong += factor->low > 1 || factor->high < 1 ? 1 : 0;
+  }
+  EXPECT_LE(wrong, 32) << "of 400, at 95 %";
+  EXPECT_GE(wrong, 4) << "an interval that is never wrong says nothing";
 }
 
 }  // namespace
