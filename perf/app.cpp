@@ -53,6 +53,7 @@ struct Arguments {
   std::string out;
   std::vector<std::string> delays;
   std::vector<std::string> files;
+  bool cross_check = false;
   NativeGuestOptions guest;
   std::string mac;
   std::string address;
@@ -192,7 +193,8 @@ int self_test_command(const Context& context) {
   auto options = site_options(context);
   if (!options) return context.failed(options.error());
   const lab::Interrupt interrupt;
-  const auto found = self_test(*options, [] { return lab::Interrupt::requested(); });
+  const auto found =
+      self_test(*options, context.arguments.cross_check, [] { return lab::Interrupt::requested(); });
   if (!found) return context.failed(found.error());
   constexpr double kLimitPercent = 1;
   const bool good = found->instruments_percent < kLimitPercent;
@@ -298,6 +300,9 @@ void add_reports(CLI::App& app, Context& context) {
 
 void add_self_test(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand("self-test", "what the harness itself adds to a round trip");
+  command->add_flag("--cross-check", context.arguments.cross_check,
+                    "also set the container's figures beside those of iperf3 and sockperf, where they are "
+                    "installed");
   add_site_options(*command, context.arguments);
   command->callback([&context] { context.command = [&context] { return self_test_command(context); }; });
 }

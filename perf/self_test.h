@@ -22,11 +22,11 @@ struct SelfTest {
   double bare_us = 0;
   double timed_us = 0;
   double difference_percent = 0;  // of bare_us; what noise leaves of it may be negative
-  // The container's lane by well-known generators, where they are installed.
+  // The container's lane by well-known generators, if they were asked for.
   std::vector<CrossCheck> cross_checks;
 };
 
-// Some fifteen seconds. Needs root, like a run.
-Result<SelfTest> self_test(const SiteOptions& options, const Interrupted& interrupted);
+// A second or so, and six more for each generator with `cross_checks`. Needs root, like a run.
+Result<SelfTest> self_test(const SiteOptions& options, bool cross_checks, const Interrupted& interrupted);
 
 }  // namespace vmlane::perf

@@ -9,6 +9,7 @@
 #include "perf/machine.h"
 #include "perf/result.h"
 #include "tests/support/host.h"
+#include "tests/support/long_run.h"
 
 namespace vmlane::test {
 namespace {
@@ -218,6 +219,12 @@ TEST_F(PerfTest, SelfTestShowsThatTheInstrumentsCostNextToNothing) {
   const auto ran = run({kPerf, "self-test"});
   EXPECT_TRUE(ran.ok()) << ran.out << ran.err;
   EXPECT_NE(ran.out.find("limit 1 %"), std::string::npos);
+}
+
+TEST_F(PerfTest, CrossCheckSetsItsFiguresBesideIperf3s) {
+  if (!long_run()) GTEST_SKIP() << "twelve seconds of generators: VMLANE_LONG=1";
+  const auto ran = run({kPerf, "self-test", "--cross-check"});
+  EXPECT_TRUE(ran.ok()) << ran.out << ran.err;
   // scripts/setup installs iperf3.
   EXPECT_TRUE(
       std::regex_search(ran.out, std::regex("against iperf3: TCP stream [0-9.]+ Gbit/s here, [0-9.]+ there")))
