@@ -10,8 +10,10 @@
 #include <csignal>
 #include <ostream>
 
+#include "agent/api_objects.h"
 #include "agent/methods.h"
 #include "agent/node_state.h"
+#include "agent/object_files.h"
 #include "agent/tables_file_sink.h"
 #include "core/json_rpc_server.h"
 #include "core/lock.h"
@@ -68,6 +70,33 @@ Result<ObjectLock> lock_node(const NodeConfig& config) {
   return lock;
 }
 
+Result<std::unique_ptr<ObjectSource>> open_source(const AgentOptions& options, const std::string& node,
+                                                  const Invocation& invocation) {
+  if (!options.objects.empty()) {
+    VMLANE_ASSIGN(ObjectFiles files, ObjectFiles::open(options.objects));
+    return std::make_unique<ObjectFiles>(std::move(files));
+  }
+  auto config = options.kubeconfig.empty() ? kubernetes::in_cluster_config(invocation)
+                                           : kubernetes::read_kubeconfig(options.kubeconfig);
+  if (!config) return fail(config.error());
+  VMLANE_ASSIGN(std::unique_ptr<ApiObjects> objects, ApiObjects::open(std::move(*config), node));
+  return objects;
+}
+
+// Until all objects are known and what follows from them is done. The API server has a minute.
+void update_once(NodeState& state) {
+  const auto end = ObjectSource::Clock::now() + std::chrono::minutes(1);
+  for (;;) {
+    const auto now = ObjectSource::Clock::now();
+    state.update(now);
+    if (state.started() || now >= end) return;
+    std::vector<pollfd> fds;
+    for (const int fd : state.fds()) fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+    const auto left = std::chrono::ceil<milliseconds>(std::min(state.next(), end) - now);
+    ::poll(fds.data(), fds.size(), static_cast<int>(std::max(left, milliseconds(0)).count()));
+  }
+}
+
 // Drops wait in the kernel until they are taken; who follows them wants them soon.
 constexpr milliseconds kFollowInterval{100};
 
@@ -86,7 +115,7 @@ struct Service {
   }
 
   milliseconds wait() const {
-    const auto left = std::chrono::ceil<milliseconds>(state.next() - ObjectFiles::Clock::now());
+    const auto left = std::chrono::ceil<milliseconds>(state.next() - ObjectSource::Clock::now());
     const milliseconds longest = followers.empty() ? milliseconds::max() : kFollowInterval;
     return std::clamp(left, milliseconds(0), longest);
   }
@@ -104,7 +133,7 @@ void serve(const Service& service, int end) {
     if (fds[0].revents != 0) return;
     const bool seen = std::any_of(fds.begin() + 1, fds.begin() + static_cast<std::ptrdiff_t>(watches),
                                   [](const pollfd& fd) { return fd.revents != 0; });
-    if (seen || ObjectFiles::Clock::now() >= state.next()) state.update(ObjectFiles::Clock::now());
+    if (seen || ObjectSource::Clock::now() >= state.next()) state.update(ObjectSource::Clock::now());
     service.tell_drops();
     service.server.serve();
   }
@@ -115,19 +144,19 @@ void serve(const Service& service, int end) {
 Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   VMLANE_ASSIGN(const NodeConfig config, load_node_config(invocation));
   VMLANE_ASSIGN(const std::string node, node_name(options.node));
-  VMLANE_ASSIGN(ObjectFiles files, ObjectFiles::open(options.objects));
+  VMLANE_ASSIGN(const std::unique_ptr<ObjectSource> objects, open_source(options, node, invocation));
   VMLANE_ASSIGN(const ObjectLock lock, lock_node(config));
   VMLANE_ASSIGN(const EndSignals signals, EndSignals::block());
   const Log log(config, "vmlane-agent", {{"node", node}});
   VMLANE_ASSIGN(AttachmentFiles records, AttachmentFiles::open(config));
   KernelSink kernel(config);
   TablesFileSink file(config);
-  NodeState state(config, log, node, std::move(files), std::move(records), {&kernel, &file});
+  NodeState state(config, log, node, *objects, std::move(records), {&kernel, &file});
   PolicyLedger ledger(state, kernel);
   Followers followers;
   log.info("started", {{"pid", std::to_string(::getpid())}});
   if (options.once) {
-    state.update(ObjectFiles::Clock::now());
+    update_once(state);
     *invocation.out << state.status().dump(2) << std::endl;
     return state.clean() ? Result<>()
                          : fail(Code::kInvalidConfig, "not everything could be read or published");
@@ -135,7 +164,7 @@ Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   // From here on an attachment that nobody has judged is denied (contracts.md 3.12).
   VMLANE_TRY(make_directory(config.state_dir, {.mode = 0750, .group = config.vmlane_gid}));
   VMLANE_TRY(write_file_atomically(config.agent_marker(), "", {.mode = 0640, .group = config.vmlane_gid}));
-  state.update(ObjectFiles::Clock::now());
+  state.update(ObjectSource::Clock::now());
   VMLANE_ASSIGN(json_rpc::Server server, json_rpc::Server::listen(config.agent_socket(), config.vmlane_gid,
                                                                   methods(state, ledger, followers)));
   serve({state, ledger, followers, server}, signals.fd());

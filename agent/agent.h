@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "core/invocation.h"
 
-// vmlane-agent: the node daemon. It watches Kubernetes objects (object_files.h) and this node's attachment
+// vmlane-agent: the node daemon. It watches Kubernetes objects (object_source.h) and this node's attachment
 // records (attachment_files.h), joins the two (join.h), and makes of them what others read: facts about pods
 // for the plugins (pod_facts.h) and policy tables for the datapaths (policy_sink.h). vmlanectl and
 // vmlane-multus ask it over agent.sock (methods.h).
@@ -19,7 +19,8 @@
 namespace vmlane::agent {
 
 struct AgentOptions {
-  std::vector<std::filesystem::path> objects;  // directories
+  std::vector<std::filesystem::path> objects;  // directories; none: the API server
+  std::filesystem::path kubeconfig;            // empty: that of the pod that the agent runs in
   std::string node;                            // empty: the host's name
   bool once = false;  // everything once, status on standard output, no socket and no marker
 };

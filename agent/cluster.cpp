@@ -20,11 +20,12 @@ bool is_on(const Json& pod, const std::string& node) {
   const auto spec = pod.find("spec");
   if (spec == pod.end() || !spec->is_object()) return true;
   const auto bound = spec->find("nodeName");
-  return bound == spec->end() || !bound->is_string() || *bound == "" || *bound == node;
+  const auto* name = bound == spec->end() ? nullptr : bound->get_ptr<const std::string*>();
+  return name == nullptr || name->empty() || *name == node;
 }
 
 // Without a name it is nobody's object, in a cluster too, and could not be told from others.
-Error nameless(const FileObject& object) {
+Error nameless(const ClusterObject& object) {
   const std::string what =
       object.key.empty() ? "an object has no kind" : "a " + object.key + " has no metadata.name";
   return {Code::kInvalidConfig, object.place + ": " + what, "it is left out", nullptr};
@@ -34,7 +35,7 @@ Error nameless(const FileObject& object) {
 
 std::set<std::string> Cluster::apply(const ObjectChanges& changes) {
   std::set<std::string> keys;
-  const auto has_name = [](const FileObject& object) { return object.key.find(' ') != std::string::npos; };
+  const auto has_name = [](const ClusterObject& object) { return object.key.find(' ') != std::string::npos; };
   for (const ObjectPointer& object : changes.gone) {
     if (!has_name(*object)) {
       nameless_.erase(object);
@@ -49,7 +50,7 @@ std::set<std::string> Cluster::apply(const ObjectChanges& changes) {
       continue;
     }
     auto& same = objects_[object->key];
-    same.insert(std::ranges::upper_bound(same, object->order, {}, &FileObject::order), object);
+    same.insert(std::ranges::upper_bound(same, object->order, {}, &ClusterObject::order), object);
     keys.insert(object->key);
   }
   for (const std::string& key : keys) read(key);
@@ -97,7 +98,7 @@ const multus::Pod* Cluster::find_pod(const std::string& ns, const std::string& n
   return given && !uid.empty() && uid != pod.uid ? nullptr : &pod;
 }
 
-const FileObject* Cluster::find(const std::string& key) const {
+const ClusterObject* Cluster::find(const std::string& key) const {
   const auto found = objects_.find(key);
   return found == objects_.end() ? nullptr : found->second[0].get();
 }

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "agent/object_files.h"
+#include "agent/cluster_object.h"
 #include "multus-adapter/objects.h"
 
 namespace vmlane::agent {
@@ -32,7 +32,7 @@ class Cluster {
   // that pod; an empty uid is anybody's.
   const multus::Pod* find_pod(const std::string& ns, const std::string& name, const std::string& uid) const;
   // The object that counts, nullptr when there is none.
-  const FileObject* find(const std::string& key) const;
+  const ClusterObject* find(const std::string& key) const;
 
  private:
   void read(const std::string& key);

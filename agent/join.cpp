@@ -199,13 +199,13 @@ ObjectPointer completed_pod(const ObjectPointer& pod, const std::vector<const At
                             const std::string& node) {
   Json json = pod->json();
   for (const Attachment* attachment : attachments) complete_pod(json, *attachment, node);
-  return file_object(std::move(json), pod->place);
+  return cluster_object(std::move(json), pod->place);
 }
 
 ObjectPointer completed_node(const ObjectPointer& object, const std::string& node,
                              const std::vector<IpAddress>& addresses) {
-  return file_object(complete_node(object ? object->json() : Json(), node, addresses),
-                     object ? object->place : "the agent's own node");
+  return cluster_object(complete_node(object ? object->json() : Json(), node, addresses),
+                        object ? object->place : "the agent's own node");
 }
 
 std::vector<IpAddress> learned_addresses(const AttachmentRecord& record) {

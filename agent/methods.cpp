@@ -24,7 +24,7 @@ Result<Json> resolve_pod(const NodeState& state, const Json& params) {
   if (pod == nullptr)
     return fail(Code::kTryAgain, "the agent knows no pod " + ns + "/" + name + " of this node" +
                                      (uid.empty() ? "" : " with uid " + uid));
-  const FileObject* object = state.cluster().find("Pod " + pod->id());
+  const ClusterObject* object = state.cluster().find("Pod " + pod->id());
   Json objects = networks(state);
   objects.push_back({{"object", object->json()}, {"place", object->place}});
   return Json{{"objects", std::move(objects)}};
@@ -57,8 +57,8 @@ Result<Json> simulate(const NodeState& state, const PolicyLedger& ledger, const 
   for (const Json& entry : *objects) {
     if (!entry.is_object()) return fail(Code::kInvalidConfig, "params.objects: a member is no object");
     const Json place = entry.value("place", Json());
-    const ObjectPointer object = file_object(entry.value("object", Json()),
-                                             place.is_string() ? place.get<std::string>() : "candidate");
+    const ObjectPointer object = cluster_object(entry.value("object", Json()),
+                                                place.is_string() ? place.get<std::string>() : "candidate");
     if (object->key.find(' ') == std::string::npos)
       return fail(Code::kInvalidConfig, object->place + ": an object has no kind or name");
     candidates.push_back(change_of(*object));
@@ -133,7 +133,7 @@ json_rpc::Server::Methods methods(NodeState& state, PolicyLedger& ledger, Follow
   json_rpc::Server::Methods all;
   all["status"] = {[&state](const Json&, const json_rpc::Caller&) -> Result<Json> { return state.status(); }};
   all["resync"] = {[&state](const Json&, const json_rpc::Caller&) -> Result<Json> {
-                     state.resync(ObjectFiles::Clock::now());
+                     state.resync(ObjectSource::Clock::now());
                      return state.status();
                    },
                    true};

@@ -20,11 +20,11 @@ Json problem_of(const policy::Problem& problem) {
 
 }  // namespace
 
-NodeState::NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectFiles files,
+NodeState::NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectSource& objects,
                      AttachmentFiles records, std::vector<PolicySink*> sinks)
     : log_(log),
       node_(std::move(node)),
-      files_(std::move(files)),
+      source_(objects),
       records_(std::move(records)),
       sinks_(std::move(sinks)),
       cluster_(node_),
@@ -34,14 +34,19 @@ NodeState::NodeState(const NodeConfig& config, const Log& log, std::string node,
   names_since_ = generation_ + 1;
 }
 
-void NodeState::update(ObjectFiles::Clock::time_point now) {
-  const bool files_changed = files_.update(now);
+void NodeState::update(ObjectSource::Clock::time_point now) {
+  const bool source_changed = source_.update(now);
+  if (!source_.complete()) {
+    look_at_addresses_ =
+        ObjectSource::Clock::time_point::max();  // not before there is something to do with them
+    return log_changes();
+  }
   Changes changes{
-      .objects = cluster_.apply(files_.take_changes()), .attachments = records_.update(), .node = !started_};
+      .objects = cluster_.apply(source_.take_changes()), .attachments = records_.update(), .node = !started_};
   look_at_addresses(now, changes);
   const bool unfinished = !failures_.empty() || !fact_errors_.empty() || !learned_errors_.empty();
   const bool any = !changes.objects.empty() || !changes.attachments.empty() || changes.node;
-  if (!files_changed && !any && !unfinished && started_) return;
+  if (!source_changed && !any && !unfinished && started_) return;
   const bool first = !std::exchange(started_, true);
   rejoin(changes);
   write_facts(changes);
@@ -56,8 +61,8 @@ void NodeState::update(ObjectFiles::Clock::time_point now) {
   log_changes();
 }
 
-void NodeState::resync(ObjectFiles::Clock::time_point now) {
-  files_.read_again();
+void NodeState::resync(ObjectSource::Clock::time_point now) {
+  source_.read_again();
   records_.read_again();
   judged_.clear();
   started_ = false;
@@ -65,7 +70,7 @@ void NodeState::resync(ObjectFiles::Clock::time_point now) {
   update(now);
 }
 
-void NodeState::look_at_addresses(ObjectFiles::Clock::time_point now, Changes& changes) {
+void NodeState::look_at_addresses(ObjectSource::Clock::time_point now, Changes& changes) {
   constexpr std::chrono::seconds kInterval{2};
   const auto& records = records_.records();
   if (now < look_at_addresses_ && started_) {
@@ -142,7 +147,7 @@ void NodeState::remove_facts(const Changes& changes, bool first) {
 void NodeState::model(const Changes& changes) {
   const ObjectSet& objects = cluster_.objects();
   const std::string node_key = "Node " + node_;
-  static const std::vector<ObjectPointer> kNone;
+  static const std::vector<ObjectPointer> none;
   for (const std::string& key : changes.objects) {
     if (key == node_key) continue;
     const auto found = objects.find(key);
@@ -157,7 +162,7 @@ void NodeState::model(const Changes& changes) {
     }
     // Policy closes a pod that is given twice.
     if (found == objects.end() || found->second.size() != 1 || attachments.empty()) {
-      model_.put(key, found == objects.end() ? kNone : found->second);
+      model_.put(key, found == objects.end() ? none : found->second);
       continue;
     }
     const ObjectPointer completed = completed_[key] = completed_pod(found->second[0], attachments, node_);
@@ -249,14 +254,14 @@ const policy::PolicyName* NodeState::policy_name(std::uint64_t generation, std::
 }
 
 std::vector<int> NodeState::fds() const {
-  std::vector<int> fds = files_.fds();
+  std::vector<int> fds = source_.fds();
   fds.push_back(records_.fd());
   return fds;
 }
 
 std::vector<Json> NodeState::problems() const {
   std::vector<Json> all;
-  for (const auto& [path, error] : files_.problems()) all.push_back(problem_of(error));
+  for (const auto& [path, error] : source_.problems()) all.push_back(problem_of(error));
   for (const Error& error : cluster_.problems()) all.push_back(problem_of(error));
   for (const policy::Problem& problem : model_.store().problems()) all.push_back(problem_of(problem));
   for (const auto& [name, error] : records_.problems()) all.push_back(problem_of(error));
@@ -315,7 +320,7 @@ Json NodeState::status() const {
   for (const auto& [key, same] : cluster_.objects()) objects += same.size();
   return {{"node", node_},
           {"generation", generation_},
-          {"files", files_.file_count()},
+          {"source", source_.status()},
           {"objects", objects},
           {"pods", cluster_.pods().size()},
           {"attachments", attachment_rows()},

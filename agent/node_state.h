@@ -11,7 +11,7 @@
 #include "agent/cluster.h"
 #include "agent/join.h"
 #include "agent/learned_files.h"
-#include "agent/object_files.h"
+#include "agent/object_source.h"
 #include "agent/pod_facts.h"
 #include "agent/policy_model.h"
 #include "agent/policy_sink.h"
@@ -21,20 +21,20 @@ namespace vmlane::agent {
 
 // Everything that the agent knows of its node, and what it makes of it: facts about pods and published
 // tables. A change costs what it changes, not what there is. Nothing is kept between two runs: what a killed
-// agent left is overwritten by what the files say.
+// agent left is overwritten by what the objects say.
 class NodeState {
  public:
-  // The sinks must outlive it; they are given each generation in their order.
-  NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectFiles files,
+  // Objects and sinks must outlive it; the sinks are given each generation in their order.
+  NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectSource& objects,
             AttachmentFiles records, std::vector<PolicySink*> sinks);
 
   // Reads what changed and does what follows from it: first the facts, for which plugins wait, then the
   // tables. What fails is tried again the next time.
-  void update(ObjectFiles::Clock::time_point now);
+  void update(ObjectSource::Clock::time_point now);
   // As if everything had changed.
-  void resync(ObjectFiles::Clock::time_point now);
+  void resync(ObjectSource::Clock::time_point now);
   std::vector<int> fds() const;
-  ObjectFiles::Clock::time_point next() const { return std::min(files_.next(), look_at_addresses_); }
+  ObjectSource::Clock::time_point next() const { return std::min(source_.next(), look_at_addresses_); }
 
   // What `vmlanectl agent status` shows: {node, generation, files, objects, attachments, sinks, problems}.
   Json status() const;
@@ -52,7 +52,9 @@ class NodeState {
   // The policy that a number meant in a generation; nullptr when that is not known any more.
   const policy::PolicyName* policy_name(std::uint64_t generation, std::uint32_t number) const;
   // Whether everything could be read and published.
-  bool clean() const { return problems().empty() && failures_.empty(); }
+  bool clean() const { return started_ && problems().empty() && failures_.empty(); }
+  // Whether there was enough to begin with: nothing is made of a part of a cluster.
+  bool started() const { return started_; }
 
  private:
   // What has to be looked at.
@@ -64,7 +66,7 @@ class NodeState {
 
   // The addresses of the node and those that attachments without IPAM have learned, now and then; of
   // attachments that changed, at once.
-  void look_at_addresses(ObjectFiles::Clock::time_point now, Changes& changes);
+  void look_at_addresses(ObjectSource::Clock::time_point now, Changes& changes);
   void learn(const std::string& id, const AttachmentRecord& record, Changes& changes);
   // Brings attachments up to date; pods that gained or lost one are among the changed objects then.
   void rejoin(Changes& changes);
@@ -81,12 +83,12 @@ class NodeState {
 
   const Log& log_;
   std::string node_;
-  ObjectFiles files_;
+  ObjectSource& source_;
   AttachmentFiles records_;
   std::vector<PolicySink*> sinks_;
 
   Cluster cluster_;
-  ObjectFiles::Clock::time_point look_at_addresses_;
+  ObjectSource::Clock::time_point look_at_addresses_;
   std::vector<IpAddress> node_addresses_;
   std::map<std::string, std::vector<IpAddress>> learned_addresses_;  // by attachment
   std::map<std::string, Attachment> attachments_;                    // by id

@@ -2,8 +2,6 @@
 #include "agent/object_files.h"
 
 #include <algorithm>
-#include <array>
-#include <string_view>
 #include <unordered_map>
 
 #include "core/files.h"
@@ -28,59 +26,17 @@ bool is_recent(const FileIdentity& identity) {
   return std::chrono::abs(std::chrono::nanoseconds(age)) < kSettle;
 }
 
-// Much of an object's text, and of no meaning to anybody but the API server and kubectl.
-void drop_noise(Json& object) {
-  const auto metadata = object.find("metadata");
-  if (metadata == object.end() || !metadata->is_object()) return;
-  metadata->erase("managedFields");
-  const auto annotations = metadata->find("annotations");
-  if (annotations != metadata->end() && annotations->is_object())
-    annotations->erase("kubectl.kubernetes.io/last-applied-configuration");
-}
-
-std::string text_at(const Json& object, const char* key) {
-  if (!object.is_object()) return {};
-  const auto value = object.find(key);
-  return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
-}
-
 Result<std::vector<ObjectPointer>> read_objects(const fs::path& file, std::size_t directory) {
   std::vector<ObjectPointer> objects;
   VMLANE_TRY(visit_manifest_file(file, [&](const Json& object, const std::string& place) {
-    if (is_kind_of_interest(text_at(object, "kind")))
-      objects.push_back(file_object(object, place, {directory, file.filename().string(), objects.size()}));
+    if (is_of_interest(object))
+      objects.push_back(cluster_object(object, place, {directory, file.filename().string(), objects.size()}));
     return Result<>();
   }));
   return objects;
 }
 
 }  // namespace
-
-bool is_kind_of_interest(const std::string& kind) {
-  constexpr std::array<std::string_view, 5> kKinds = {"", "Pod", "Namespace", "Node",
-                                                      "NetworkAttachmentDefinition"};
-  return kind.ends_with("NetworkPolicy") || std::ranges::find(kKinds, kind) != kKinds.end();
-}
-
-std::string object_key(const Json& object) {
-  constexpr std::array<std::string_view, 5> kNamespaceless = {
-      "Namespace", "Node", "ClusterNetworkPolicy", "AdminNetworkPolicy", "BaselineAdminNetworkPolicy"};
-  const std::string kind = text_at(object, "kind");
-  const Json metadata = object.is_object() ? object.value("metadata", Json()) : Json();
-  const std::string name = text_at(metadata, "name");
-  if (kind.empty() || name.empty()) return {};
-  if (std::ranges::find(kNamespaceless, kind) != kNamespaceless.end()) return kind + " " + name;
-  const std::string ns = text_at(metadata, "namespace");
-  return kind + " " + (ns.empty() ? "default" : ns) + "/" + name;
-}
-
-ObjectPointer file_object(Json object, std::string place, FileObject::Order order) {
-  if (object.is_object()) drop_noise(object);
-  std::string key = object_key(object);
-  if (key.empty()) key = text_at(object, "kind");
-  return std::make_shared<const FileObject>(std::move(key), to_text(object), std::move(place),
-                                            std::move(order));
-}
 
 Result<ObjectFiles> ObjectFiles::open(const std::vector<fs::path>& directories) {
   ObjectFiles files;
@@ -256,10 +212,10 @@ void ObjectFiles::visit(const std::function<void(const ObjectPointer&)>& visitor
   }
 }
 
-std::size_t ObjectFiles::file_count() const {
-  std::size_t count = 0;
-  for (const Directory& directory : directories_) count += directory.files.size();
-  return count;
+Json ObjectFiles::status() const {
+  std::size_t files = 0;
+  for (const Directory& directory : directories_) files += directory.files.size();
+  return {{"files", files}};
 }
 
 }  // namespace vmlane::agent

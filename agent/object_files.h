@@ -13,72 +13,36 @@
 #include <vector>
 
 #include "agent/directory_watch.h"
+#include "agent/object_source.h"
 #include "core/error.h"
 #include "core/json.h"
 
 namespace vmlane::agent {
-
-// An object as a file has it. There may be many, so it is kept as text.
-struct FileObject {
-  // Where an object stands among all: which of two of the same name comes first.
-  struct Order {
-    std::size_t directory = 0;
-    std::string file;
-    std::size_t index = 0;
-    auto operator<=>(const Order&) const = default;
-  };
-  std::string key;    // "Kind ns/name" or "Kind name"; "Kind" or "" for one without a name or kind
-  std::string text;   // JSON, without what only the API server reads
-  std::string place;  // "nads.yaml, document 2 (line 14)"
-  Order order;
-
-  Json json() const { return Json::parse(text, nullptr, false); }
-};
-// The same object is the same pointer for as long as it stands in its place of its file.
-using ObjectPointer = std::shared_ptr<const FileObject>;
-
-ObjectPointer file_object(Json object, std::string place, FileObject::Order order = {});
-// "Kind ns/name"; empty for an object without kind or name.
-std::string object_key(const Json& object);
-// Whether anybody here reads objects of that kind; a directory may have others.
-bool is_kind_of_interest(const std::string& kind);
-
-// What differs between two states of the files. An object that changes has gone and come.
-struct ObjectChanges {
-  std::vector<ObjectPointer> gone;
-  std::vector<ObjectPointer> come;
-  bool empty() const { return gone.empty() && come.empty(); }
-};
 
 // The Kubernetes objects in the *.yaml, *.yml and *.json files of directories, kept up with what happens to
 // the files; a change costs what the changed file has in it. A file that cannot be read, is no YAML or JSON,
 // or is still being written counts with what it had before, and is a problem; so does a directory that is
 // gone. A file that vanishes takes its objects along after `kGrace`: editors and `kubectl apply`-like tools
 // remove a file to put another in its place, and what a policy denied must not pass in between.
-class ObjectFiles {
+class ObjectFiles : public ObjectSource {
  public:
-  using Clock = std::chrono::steady_clock;
   static constexpr std::chrono::milliseconds kGrace{250};
 
   // Code::kInvalidConfig naming a path that is no directory. Nothing is read before update().
   static Result<ObjectFiles> open(const std::vector<std::filesystem::path>& directories);
 
-  // Readable when update() has something to do.
-  std::vector<int> fds() const;
-  // Looks at what may have changed and reads what did; whether objects or problems are others now.
-  bool update(Clock::time_point now);
-  // Makes the next update() read every file.
-  void read_again();
-  // When to call update() again though no descriptor says so.
-  Clock::time_point next() const { return next_; }
+  std::vector<int> fds() const override;
+  Clock::time_point next() const override { return next_; }
+  bool update(Clock::time_point now) override;
+  void read_again() override;
+  bool complete() const override { return true; }
+  ObjectChanges take_changes() override { return std::exchange(changes_, {}); }
+  // By file, or directory.
+  std::map<std::string, Error> problems() const override { return problems_; }
+  Json status() const override;
 
-  // What changed since the last call.
-  ObjectChanges take_changes() { return std::exchange(changes_, {}); }
   // In the order of directories, names of files, and places in them.
   void visit(const std::function<void(const ObjectPointer&)>& visitor) const;
-  // By file, or directory.
-  const std::map<std::string, Error>& problems() const { return problems_; }
-  std::size_t file_count() const;
 
  private:
   struct File {

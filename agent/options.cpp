@@ -14,22 +14,30 @@ constexpr int kUsage = 2;
 constexpr std::string_view kExamples =
     "Examples:\n"
     "  vmlane-agent --objects /etc/vmlane/objects\n"
-    "  vmlane-agent --objects nads --objects policies --node node-a --once";
+    "  vmlane-agent --objects nads --objects policies --node node-a --once\n"
+    "  vmlane-agent --kubeconfig /etc/kubernetes/vmlane-agent.conf";
 
 }  // namespace
 
 int agent_main(std::vector<std::string> arguments, const Invocation& invocation) {
   AgentOptions options;
   std::vector<std::string> objects;
+  std::string kubeconfig;
   std::string config;
   CLI::App app("The node daemon of vmlane: facts about pods for the plugins, policy for the datapaths.",
                "vmlane-agent");
   app.failure_message(CLI::FailureMessage::simple);
   app.footer(std::string(kExamples));
-  app.add_option("--objects", objects,
-                 "directory with Kubernetes objects in YAML or JSON files; may be given again")
-      ->required()
+  auto* source = app.add_option_group("source", "Where Kubernetes objects come from: one of");
+  source
+      ->add_option("--objects", objects,
+                   "directory with Kubernetes objects in YAML or JSON files; may be given again")
       ->type_name("DIR");
+  source->add_option("--kubeconfig", kubeconfig, "the API server that this file names, with its credentials")
+      ->type_name("FILE");
+  bool in_cluster = false;
+  source->add_flag("--in-cluster", in_cluster, "the API server of the cluster that the agent is a pod of");
+  source->require_option(1);
   app.add_option("--node", options.node, "name of this node's Node object (default: the host's name)")
       ->type_name("NAME");
   app.add_option("--config", config, "node config (default: $VMLANE_CONFIG, else the system's)")
@@ -42,6 +50,7 @@ int agent_main(std::vector<std::string> arguments, const Invocation& invocation)
     return app.exit(error, *invocation.out, *invocation.err) == 0 ? 0 : kUsage;
   }
   options.objects.assign(objects.begin(), objects.end());
+  options.kubeconfig = kubeconfig;
   Invocation given = invocation;
   if (!config.empty()) given.env["VMLANE_CONFIG"] = config;
   const auto ran = run_agent(options, given);

@@ -18,7 +18,7 @@ std::string namespace_in(const std::string& key) {
 
 }  // namespace
 
-policy::Change change_of(const FileObject& object) {
+policy::Change change_of(const ClusterObject& object) {
   policy::Change change = policy::Change::of(object.json(), object.place);
   change.ns = namespace_in(object.key);
   return change;

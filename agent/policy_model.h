@@ -15,7 +15,7 @@ namespace vmlane::agent {
 
 // An object of a file as policy takes it: without a namespace it is in "default", which it does not say
 // itself.
-policy::Change change_of(const FileObject& object);
+policy::Change change_of(const ClusterObject& object);
 
 // Everything that there is, read from the files' objects: for the rare questions that need it whole.
 policy::Objects read_objects(const ObjectSet& objects);

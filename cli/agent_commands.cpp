@@ -26,9 +26,21 @@ std::string problem_text(const Json& problem) {
 }
 
 void print_status(const Json& status, const Context& context) {
-  for (const char* key : {"node", "generation", "files", "objects", "pods"})
+  for (const auto& [key, value] : status["source"].items())
+    if (!value.is_array())
+      context.out() << key << ": " << (value.is_string() ? value.get<std::string>() : to_text(value)) << "\n";
+  for (const char* key : {"node", "generation", "objects", "pods"})
     context.out() << key << ": "
                   << (status[key].is_string() ? status[key].get<std::string>() : to_text(status[key]))
+                  << "\n";
+  if (status["source"].contains("resources"))
+    context.out() << "\n"
+                  << render_rows(OutputFormat::kTable,
+                                 {{"RESOURCE", "/resource"},
+                                  {"API VERSION", "/apiVersion"},
+                                  {"STATE", "/state"},
+                                  {"OBJECTS", "/objects"}},
+                                 status["source"]["resources"])
                   << "\n";
   for (const Json& sink : status["sinks"])
     context.out() << "published: " << to_text(sink["generation"]) << " in " << sink.value("name", "") << "\n";
