@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <memory>
 #include <ostream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cli/app.h"
 #include "cli/node_source.h"
 #include "core/json_rpc.h"
+#include "core/keeper_paths.h"
 
 namespace vmlane::cli {
 namespace {
@@ -17,13 +20,16 @@ constexpr std::string_view kExamples =
     "  vmlanectl switch ports\n"
     "  vmlanectl switch macs --lab\n"
     "  vmlanectl switch drops -o json\n"
-    "  vmlanectl switch stats";
+    "  vmlanectl switch stats\n"
+    "  vmlanectl switch restart";
 
-// A question to the switch, and how its answer is shown: a table, or, without columns, an object.
+// A question to the switch or its keeper, and how its answer is shown: a table, or, without columns, an
+// object.
 struct Question {
   const char* method;
   const char* about;
   std::vector<Column> columns;
+  bool of_keeper = false;
 };
 
 const std::vector<Question>& questions() {
@@ -47,19 +53,66 @@ const std::vector<Question>& questions() {
       {"drops",
        "How many frames were dropped, by port and reason",
        {{"PORT", "/port"}, {"NETWORK", "/network"}, {"REASON", "/reason"}, {"FRAMES", "/frames"}}},
-      {"stats", "What the switch's time and memory go into", {}}};
+      {"stats", "What the switch's time and memory go into", {}},
+      {"sessions",
+       "What the keeper holds for each port, also while no switch runs",
+       {{"PORT", "/port"},
+        {"STATE", "/state"},
+        {"SWITCH", "/switch"},
+        {"RINGS", "/rings"},
+        {"REGIONS", "/regions"},
+        {"REPLAYS", "/replays"},
+        {"LAST END", "/last_reason"},
+        {"PROBLEM", "/problem"}},
+       true},
+      {"status", "Which switch forwards, what is ready to replace it, and how often one was", {}, true}};
   return all;
 }
 
 int ask_switch(const NodeSource& node, const Question& question, const Context& context) {
   const auto config = node.read(context);
   if (!config) return context.failed(config.error());
-  auto client = json_rpc::Client::connect(config->switch_socket());
-  if (!client) return context.failed(client.error().wrap("the switch cannot be asked"));
+  auto client =
+      json_rpc::Client::connect(question.of_keeper ? keeper_socket(*config) : config->switch_socket());
+  if (!client)
+    return context.failed(client.error().wrap(question.of_keeper ? "the switch's keeper cannot be asked"
+                                                                 : "the switch cannot be asked"));
   const auto answer = client->call(question.method);
   if (!answer) return context.failed(answer.error());
   context.out() << (question.columns.empty() ? render_object(context.format, *answer)
                                              : render_rows(context.format, question.columns, *answer));
+  return 0;
+}
+
+// The keeper's state after it has replaced the switch.
+Result<Json> restart(const NodeConfig& config) {
+  auto client = json_rpc::Client::connect(keeper_socket(config));
+  if (!client) {
+    Error error = client.error().wrap("the switch cannot be replaced");
+    error.details = "a switch without vmlane-keeper is stopped and started by whoever runs it";
+    return fail(std::move(error));
+  }
+  VMLANE_ASSIGN(const Json before, client->call("restart"));
+  constexpr auto kPatience = std::chrono::seconds(60);
+  constexpr auto kPoll = std::chrono::milliseconds(20);
+  const auto deadline = std::chrono::steady_clock::now() + kPatience;
+  for (;;) {
+    VMLANE_ASSIGN(const Json now, client->call("status"));
+    const bool done = now.value("restarts", 0U) > before.value("restarts", 0U);
+    if (done && now.value("state", "") == "forwarding") return now;
+    if (std::chrono::steady_clock::now() >= deadline)
+      return fail(Code::kTryAgain, "the switch was not replaced within 60 seconds",
+                  "the log of vmlane-keeper says why");
+    std::this_thread::sleep_for(kPoll);
+  }
+}
+
+int restart_switch(const NodeSource& node, const Context& context) {
+  const auto config = node.read(context);
+  if (!config) return context.failed(config.error());
+  const auto done = restart(*config);
+  if (!done) return context.failed(done.error());
+  context.out() << render_object(context.format, *done);
   return 0;
 }
 
@@ -78,6 +131,12 @@ void add_switch_commands(CLI::App& app, Context& context) {
       context.run = [node, &question, &context] { return ask_switch(*node, question, context); };
     });
   }
+  CLI::App* command = group->add_subcommand(
+      "restart", "Replace the switch by one of the program as it is on disk now; guests notice nothing");
+  node->add_options(*command);
+  add_output_option(*command, context);
+  command->callback(
+      [node, &context] { context.run = [node, &context] { return restart_switch(*node, context); }; });
 }
 
 }  // namespace vmlane::cli

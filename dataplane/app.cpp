@@ -8,11 +8,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <optional>
 #include <ostream>
 
 #include "core/files.h"
 #include "core/log.h"
 #include "core/node_config.h"
+#include "dataplane/keeper_link.h"
+#include "dataplane/memory.h"
 #include "dataplane/switch.h"
 
 namespace vmlane::dataplane {
@@ -20,6 +23,12 @@ namespace {
 
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
+
+struct SwitchOptions {
+  MemoryOptions memory;
+  WorkerOptions worker;
+  int keeper = -1;  // descriptor; -1: none
+};
 
 void add_options(CLI::App& app, SwitchOptions& options) {
   static const std::map<std::string, Pages> pages = {
@@ -43,6 +52,7 @@ void add_options(CLI::App& app, SwitchOptions& options) {
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
   app.add_option("--cpu", options.worker.cpu, "CPU that the worker stays on; without it the kernel chooses");
+  app.add_option("--keeper", options.keeper, "for vmlane-keeper: the descriptor to speak with it");
 }
 
 // SIGTERM and SIGINT as a descriptor, for all threads that are made from now on.
@@ -62,8 +72,13 @@ Result<> serve(const SwitchOptions& options, const Invocation& invocation) {
   VMLANE_ASSIGN(const NodeConfig config, load_node_config(invocation));
   const Log log(config, "vmlane-switch");
   VMLANE_ASSIGN(const Fd stop, stop_signals());
-  VMLANE_ASSIGN(const auto made, Switch::create(config, options, log));
-  *invocation.out << "ready" << std::endl;
+  std::optional<KeeperLink> keeper;
+  if (options.keeper >= 0) keeper.emplace(options.keeper);
+  VMLANE_ASSIGN(rte_mempool * pool, start_memory(options.memory));
+  if (keeper && !keeper->wait_for_turn(stop.get())) return {};
+  VMLANE_ASSIGN(const auto made,
+                Switch::create(config, options.worker, pool, keeper ? &*keeper : nullptr, log));
+  if (!keeper) *invocation.out << "ready" << std::endl;
   return made->run(stop.get());
 }
 

@@ -24,18 +24,44 @@ enum class DropReason : std::uint8_t {
   kNoBuffer,                       // the switch has no memory for it
   kNobody,                         // there is no other port
   kAnswered,                       // a question that gets no reply
+  kPolicy,                         // from here on as on the other lanes: a policy denies it
+  kNotJudged,                      // no tables know the guest yet, and its default is to deny
+  kLostFragment,                   // of a datagram whose first one did not pass
+  kNoConnection,                   // TCP from the middle of an unknown connection
+  kConnectionsFull,                // no room to remember the connection
+  kNotIp,                          // of a protocol that no policy can allow
   kCount,
 };
 
 inline constexpr std::size_t kDropReasons = static_cast<std::size_t>(DropReason::kCount);
 
 // Names for people; the first is no reason.
-inline constexpr std::array<std::string_view, kDropReasons> kDropNames = {
-    "",          "mac",       "arp",         "ipv4",
-    "ipv6",      "neighbour", "dhcp-server", "router",
-    "vlan",      "control",   "malformed",   "foreign-destination",
-    "no-room",   "too-big",   "isolated",    "flood-limit",
-    "local-mac", "reflected", "no-buffer",   "nobody",
-    "silent"};
+inline constexpr std::array<std::string_view, kDropReasons> kDropNames = {"",
+                                                                          "mac",
+                                                                          "arp",
+                                                                          "ipv4",
+                                                                          "ipv6",
+                                                                          "neighbour",
+                                                                          "dhcp-server",
+                                                                          "router",
+                                                                          "vlan",
+                                                                          "control",
+                                                                          "malformed",
+                                                                          "foreign-destination",
+                                                                          "no-room",
+                                                                          "too-big",
+                                                                          "isolated",
+                                                                          "flood-limit",
+                                                                          "local-mac",
+                                                                          "reflected",
+                                                                          "no-buffer",
+                                                                          "nobody",
+                                                                          "silent",
+                                                                          "policy",
+                                                                          "not-judged-yet",
+                                                                          "fragment",
+                                                                          "no-connection",
+                                                                          "ct-full",
+                                                                          "not-ip"};
 
 }  // namespace vmlane::dataplane

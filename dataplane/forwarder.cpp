@@ -67,7 +67,7 @@ bool needs_segmentation(const rte_mbuf& frame, const Offloads& offloads) {
 
 }  // namespace
 
-void Forwarder::add(Port& port, PortRules rules) {
+void Forwarder::add(Port& port, PortRules rules, std::uint64_t now) {
   const auto free =
       std::ranges::find_if(members_, [](const auto& member) { return member->port == nullptr; });
   const auto id = static_cast<PortId>(free - members_.begin());
@@ -79,6 +79,7 @@ void Forwarder::add(Port& port, PortRules rules) {
   port.id = id;
   member = Member{.port = &port, .rules = std::move(rules), .network = &network};
   member.out.reserve(kQueued);
+  if (member.rules.policy) member.subject = &policy_.add(port.name(), *member.rules.policy, now);
   const auto& guard = member.rules.guard;
   const std::uint32_t flags = guard ? guard->flags : 0;
   member.learns = (flags & VMLANE_GUARD_MACS) == 0;
@@ -96,6 +97,7 @@ void Forwarder::remove(Port& port) {
   Member& member = *members_[port.id];
   Network& network = *member.network;
   network.macs.forget(port.id);
+  if (member.subject != nullptr) policy_.forget(*member.subject);
   std::erase(network.members, port.id);
   if (--network.users == 0) networks_.erase(member.rules.network);
   member = Member{};
@@ -144,6 +146,7 @@ unsigned Forwarder::round(std::uint64_t now) {
 void Forwarder::take(Member& from, FramePtr frame, std::uint64_t now) {
   if (frame->data_len < sizeof(rte_ether_hdr)) return from.port->drop(DropReason::kMalformed);
   if (!admit(from, *frame) || answered(from, frame) || !learn(from, *frame, now)) return;
+  if (!permits(from, *frame, VMLANE_POLICY_EGRESS, now)) return;
   forward(from, std::move(frame), now);
 }
 
@@ -214,7 +217,7 @@ void Forwarder::forward(Member& from, FramePtr frame, std::uint64_t now) {
   const auto to = from.network->macs.find(destination, now);
   if (!to) return flood(from, std::move(frame), false, now);
   if (*to == from.port->id) return from.port->drop(DropReason::kReflected);
-  deliver(from, *members_[*to], std::move(frame));
+  deliver(from, *members_[*to], std::move(frame), now);
 }
 
 void Forwarder::flood(Member& from, FramePtr frame, bool group, std::uint64_t now) {
@@ -228,16 +231,24 @@ void Forwarder::flood(Member& from, FramePtr frame, bool group, std::uint64_t no
     if (last != nullptr) {
       FramePtr copy(rte_pktmbuf_copy(frame.get(), pool_, 0, UINT32_MAX));
       if (!copy) return from.port->drop(DropReason::kNoBuffer);
-      deliver(from, *last, std::move(copy));
+      deliver(from, *last, std::move(copy), now);
     }
     last = &to;
   }
   if (last == nullptr) return from.port->drop(DropReason::kNobody);
-  deliver(from, *last, std::move(frame));
+  deliver(from, *last, std::move(frame), now);
 }
 
-void Forwarder::deliver(Member& from, Member& to, FramePtr frame) {
+bool Forwarder::permits(Member& member, rte_mbuf& frame, std::uint8_t direction, std::uint64_t now) {
+  if (member.subject == nullptr) return true;
+  const auto refused = policy_.refuses(head_of(&frame), *member.subject, direction, now);
+  if (refused) member.port->drop(*refused);
+  return !refused;
+}
+
+void Forwarder::deliver(Member& from, Member& to, FramePtr frame, std::uint64_t now) {
   if (from.rules.isolated && to.rules.isolated) return from.port->drop(DropReason::kIsolated);
+  if (!permits(to, *frame, VMLANE_POLICY_INGRESS, now)) return;
   if (to.port->mtu != 0 && packet_size(*frame) > to.port->mtu) return to.port->drop(DropReason::kTooBig);
   adapt(to, std::move(frame));
 }

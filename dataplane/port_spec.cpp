@@ -24,6 +24,16 @@ Result<> read_answers(const Json& handles, PortSpec& spec) {
   return {};
 }
 
+Result<> read_policy(ObjectReader& handles, PortSpec& spec) {
+  VMLANE_ASSIGN(const Json* policy, handles.object("policy"));
+  if (policy == nullptr) return {};
+  ObjectReader reader(*policy, "handles.policy.", Code::kDecode);
+  VMLANE_ASSIGN(const std::string verdict, reader.text("default"));
+  if (verdict != "deny" && verdict != "allow") return reader.wrong("default", "deny or allow");
+  spec.policy_denies = verdict == "deny";
+  return {};
+}
+
 Result<PortSpec> read(const AttachmentRecord& record) {
   ObjectReader reader(record.handles, "handles.", Code::kDecode);
   PortSpec spec{.id = record.key.id(), .mtu = record.mtu.value_or(0), .handles = record.handles};
@@ -40,6 +50,7 @@ Result<PortSpec> read(const AttachmentRecord& record) {
     return fail(Code::kDecode, "the record names no network or no socket");
   VMLANE_TRY(read_guard(record.handles, spec));
   VMLANE_TRY(read_answers(record.handles, spec));
+  VMLANE_TRY(read_policy(reader, spec));
   return spec;
 }
 

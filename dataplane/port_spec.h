@@ -27,6 +27,7 @@ struct PortSpec {
   std::string uplink;        // tap of the network's kernel uplink; empty: none
   std::optional<vmlane_guard> guard;
   std::shared_ptr<vmlane_answers> answers;  // null: nothing is answered
+  std::optional<bool> policy_denies;        // until it is judged; none: no policy is held
   std::string workload;                     // for people
   Json handles;                             // all of it, to tell a change
 

@@ -12,7 +12,9 @@
 #include <utility>
 
 #include "core/boot_id.h"
+#include "core/keeper_paths.h"
 #include "core/record.h"
+#include "policy/tables_file.h"
 
 namespace vmlane::dataplane {
 namespace {
@@ -35,39 +37,42 @@ void empty_event(int descriptor) {
 }
 
 PortRules rules_of(const PortSpec& spec) {
+  std::optional<PolicyRule> policy;
+  if (spec.policy_denies) policy = PolicyRule{.deny = *spec.policy_denies};
   return {.network = spec.network,
           .mac = spec.mac,
           .isolated = spec.isolated,
           .access_vlan = spec.access_vlan,
           .guard = spec.guard,
-          .answers = spec.answers};
+          .answers = spec.answers,
+          .policy = policy};
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Switch>> Switch::create(const NodeConfig& config, const SwitchOptions& options,
-                                               const Log& log) {
+Result<std::unique_ptr<Switch>> Switch::create(const NodeConfig& config, const WorkerOptions& options,
+                                               rte_mempool* pool, const KeeperLink* keeper, const Log& log) {
   // Guests' memory is mapped here and must not end in a core file.
   ::prctl(PR_SET_DUMPABLE, 0);
-  VMLANE_ASSIGN(rte_mempool * pool, start_memory(options.memory));
   VMLANE_ASSIGN(auto watch, DirectoryWatch::create());
   VMLANE_ASSIGN(const std::string boot_id, read_boot_id(config.boot_id_file));
-  std::unique_ptr<Switch> made(new Switch(config, log, pool, boot_id, std::move(watch)));
+  std::unique_ptr<Switch> made(new Switch(config, log, pool, keeper, boot_id, std::move(watch)));
   VMLANE_TRY(made->start(options));
   return made;
 }
 
-Switch::Switch(const NodeConfig& config, const Log& log, rte_mempool* pool, std::string boot_id,
-               DirectoryWatch watch)
+Switch::Switch(const NodeConfig& config, const Log& log, rte_mempool* pool, const KeeperLink* keeper,
+               std::string boot_id, DirectoryWatch watch)
     : config_(config),
       log_(log),
       pool_(pool),
+      keeper_(keeper),
       boot_id_(std::move(boot_id)),
       epoll_(::epoll_create1(EPOLL_CLOEXEC)),
       changed_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       watch_(std::move(watch)) {}
 
-Result<> Switch::start(const SwitchOptions& options) {
+Result<> Switch::start(const WorkerOptions& options) {
   if (!epoll_ || !changed_) return fail(kernel_error("cannot make the switch's descriptors", errno));
   watch_descriptor(epoll_.get(), changed_.get());
   watch_descriptor(epoll_.get(), watch_.descriptor());
@@ -76,8 +81,13 @@ Result<> Switch::start(const SwitchOptions& options) {
                 json_rpc::Server::listen(config_.switch_socket(), config_.vmlane_gid, methods()));
   watch_descriptor(epoll_.get(), server.fd());
   server_.emplace(std::move(server));
-  VMLANE_ASSIGN(worker_, Worker::create(options.worker, pool_));
-  return worker_->start();
+  VMLANE_ASSIGN(worker_, Worker::create(options, pool_));
+  VMLANE_TRY(worker_->start());
+  if (keeper_ == nullptr) return {};
+  watch_descriptor(epoll_.get(), keeper_->descriptor());
+  watch_.watch(session_dir(config_));
+  worker_->hold(true);
+  return {};
 }
 
 Switch::~Switch() {
@@ -99,8 +109,10 @@ json_rpc::Server::Methods Switch::methods() {
 
 Result<> Switch::run(int stop) {
   watch_descriptor(epoll_.get(), stop);
+  load_policy();  // before the first guest is there
   resync();
-  log_.info("the switch forwards", {{"ports", std::to_string(ports_.size())}});
+  if (keeper_ != nullptr) keeper_->say(switch_words::kConnected);
+  log_.info("the switch serves", {{"ports", std::to_string(ports_.size())}});
   constexpr int kEvents = 16;
   std::array<epoll_event, kEvents> events;
   for (;;) {
@@ -109,19 +121,63 @@ Result<> Switch::run(int stop) {
     for (int i = 0; i < count; i++) {
       const int descriptor = events[static_cast<std::size_t>(i)].data.fd;
       if (descriptor == stop) return {};
+      if (keeper_ != nullptr && descriptor == keeper_->descriptor()) {
+        if (!obey_keeper()) return {};
+        continue;
+      }
       if (descriptor == changed_.get()) {
         empty_event(descriptor);
         look_again();
       } else if (descriptor == watch_.descriptor()) {
         const auto changed = watch_.changed();
+        if (changed.contains(config_.policy_dir())) load_policy();
         if (changed.contains(config_.attachments_dir())) resync();
         connect_in(changed);
-      } else {
+      } else if (server_) {
         server_->serve();
       }
     }
     connect_due();
   }
+}
+
+// The tables that count now, if the agent has published others. Those in use stay when none are to be had:
+// what was denied stays denied.
+void Switch::load_policy() {
+  watch_.watch(config_.policy_dir());
+  auto file = policy::TablesFile::map(config_.policy_dir() / policy::tables_file_name());
+  const std::string problem = file ? "" : file.error().text();
+  if (!problem.empty() && problem != policy_problem_)
+    log_.error("the policy tables are of no use", {{"error", problem}});
+  policy_problem_ = problem;
+  if (!file || !*file || (*file)->generation() == policy_generation_) return;
+  policy_generation_ = (*file)->generation();
+  auto tables = std::make_shared<const policy::TablesFile>(std::move(**file));
+  worker_->mailbox().run([&] { tables = worker_->forwarder().use(std::move(tables), clock_ns()); });
+}
+
+bool Switch::obey_keeper() {
+  const std::string word = keeper_->hear();
+  if (word == switch_words::kForward) {
+    worker_->hold(false);
+    keeper_->say(switch_words::kForwarding);
+  } else if (word == switch_words::kDrain) {
+    // The next one takes the socket, and all rings stay as they are.
+    worker_->hold(true);
+    server_.reset();
+    keeper_->say(switch_words::kDrained);
+    // What is left is to be killed, and not to take part in what goes on meanwhile.
+    while (!keeper_->hear().empty()) {
+    }
+    return false;
+  } else if (word.empty()) {
+    return false;  // it is gone
+  }
+  return true;
+}
+
+std::filesystem::path Switch::socket_of(const PortSpec& spec) const {
+  return keeper_ != nullptr ? session_socket(config_, spec.id) : spec.socket;
 }
 
 void Switch::resync() {
@@ -161,19 +217,21 @@ void Switch::attach(PortSpec spec) {
         tell_changed();
       }};
   Attached& attached = ports_[spec.id];
-  attached.port = std::make_unique<VhostPort>(spec.id, spec.socket, surroundings);
+  attached.port = std::make_unique<VhostPort>(spec.id, socket_of(spec), surroundings);
   attached.port->mtu = spec.mtu;
   attached.spec = std::move(spec);
-  worker_->mailbox().run([&] { worker_->forwarder().add(*attached.port, rules_of(attached.spec)); });
+  worker_->mailbox().run(
+      [&] { worker_->forwarder().add(*attached.port, rules_of(attached.spec), clock_ns()); });
   log_.info("port added", {{"attachment", attached.spec.id}, {"network", attached.spec.network}});
-  watch_.watch(attached.spec.socket.parent_path());
+  watch_.watch(attached.port->socket().parent_path());
   connect(attached);
 }
 
 void Switch::detach(const std::string& id) {
   Attached& attached = ports_.at(id);
   worker_->mailbox().run([&] { worker_->forwarder().remove(*attached.port); });
-  watch_.unwatch(attached.spec.socket.parent_path());
+  // The keeper's directory is that of all ports.
+  if (keeper_ == nullptr) watch_.unwatch(attached.spec.socket.parent_path());
   log_.info("port removed", {{"attachment", id}, {"network", attached.spec.network}});
   ports_.erase(id);
 }
@@ -222,7 +280,7 @@ void Switch::open_uplink(const std::string& network, Uplink& uplink) {
   uplink.problem.clear();
   uplink.port = std::move(*opened);
   worker_->mailbox().run(
-      [&] { worker_->forwarder().add(*uplink.port, {.network = network, .uplink = true}); });
+      [&] { worker_->forwarder().add(*uplink.port, {.network = network, .uplink = true}, clock_ns()); });
   log_.info("uplink opened", {{"network", network}, {"tap", uplink.tap}});
 }
 
@@ -244,8 +302,8 @@ void Switch::connect(Attached& attached) {
     log_.error("a port cannot be connected", {{"attachment", attached.spec.id}, {"error", problem}});
   // Without a file there is nothing to try: its directory tells when it comes.
   std::error_code error;
-  const bool there = std::filesystem::exists(attached.spec.socket, error) ||
-                     !watch_.watch(attached.spec.socket.parent_path());
+  const bool there = std::filesystem::exists(attached.port->socket(), error) ||
+                     !watch_.watch(attached.port->socket().parent_path());
   attached.pause = std::clamp(2 * attached.pause, kFirstPause, kLongestPause);
   attached.due = there ? std::optional(Clock::now() + attached.pause) : std::nullopt;
 }
@@ -266,7 +324,7 @@ void Switch::look_again() {
 
 void Switch::connect_in(const std::set<std::filesystem::path>& directories) {
   for (auto& [id, attached] : ports_) {
-    if (!directories.contains(attached.spec.socket.parent_path())) continue;
+    if (!directories.contains(attached.port->socket().parent_path())) continue;
     attached.pause = {};
     connect(attached);
   }
@@ -279,6 +337,7 @@ void Switch::connect_due() {
   }
   if (now < next_check_) return;
   next_check_ = now + kCheckEvery;
+  if (!watch_.watches(config_.policy_dir())) load_policy();
   if (!watch_.watches(config_.attachments_dir())) return resync();
   for (auto& [network, uplink] : uplinks_) open_uplink(network, uplink);
 }
@@ -290,7 +349,8 @@ int Switch::next_try() const {
     if (attached.due) sooner(*attached.due);
   }
   const bool missing = std::ranges::any_of(uplinks_, [](const auto& uplink) { return !uplink.second.port; });
-  if (missing || !watch_.watches(config_.attachments_dir())) sooner(next_check_);
+  const bool unwatched = !watch_.watches(config_.attachments_dir()) || !watch_.watches(config_.policy_dir());
+  if (missing || unwatched) sooner(next_check_);
   if (!first) return -1;
   const auto left = std::chrono::ceil<milliseconds>(*first - Clock::now()).count();
   return static_cast<int>(std::max<std::int64_t>(left, 0));

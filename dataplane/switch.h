@@ -8,13 +8,13 @@
 #include <set>
 #include <string>
 
+#include "core/directory_watch.h"
 #include "core/error.h"
 #include "core/json.h"
 #include "core/json_rpc_server.h"
 #include "core/log.h"
 #include "core/node_config.h"
-#include "dataplane/directory_watch.h"
-#include "dataplane/memory.h"
+#include "dataplane/keeper_link.h"
 #include "dataplane/port_spec.h"
 #include "dataplane/uplink_port.h"
 #include "dataplane/vhost_port.h"
@@ -26,20 +26,20 @@
 //   records (inotify) --> Switch (control thread) --> Worker (mailbox) --> frames
 //   QEMU's socket <------ VhostPort (lib/vhost) ----/          \---------> UplinkPort (tap in the bridge)
 //
+// With vmlane-keeper, which starts it then, QEMU's sockets are the keeper's, and the switch has one of the
+// keeper's for each.
+//
 // The switch learns of attachments from their records and nowhere else, so that it may be started, killed and
 // started again at any time: what it has is what the records say. A guest that was connected before is
 // connected again as soon as its socket takes the connection.
 namespace vmlane::dataplane {
 
-struct SwitchOptions {
-  MemoryOptions memory;
-  WorkerOptions worker;
-};
-
 class Switch {
  public:
-  static Result<std::unique_ptr<Switch>> create(const NodeConfig& config, const SwitchOptions& options,
-                                                const Log& log);
+  // With a keeper (null: none) it connects to that one's sockets in the place of QEMU's, and forwards when it
+  // is told to. `pool` is from start_memory().
+  static Result<std::unique_ptr<Switch>> create(const NodeConfig& config, const WorkerOptions& options,
+                                                rte_mempool* pool, const KeeperLink* keeper, const Log& log);
   ~Switch();
   Switch(const Switch&) = delete;
   Switch& operator=(const Switch&) = delete;
@@ -63,11 +63,15 @@ class Switch {
     std::string problem;
   };
 
-  Switch(const NodeConfig& config, const Log& log, rte_mempool* pool, std::string boot_id,
-         DirectoryWatch watch);
-  Result<> start(const SwitchOptions& options);
+  Switch(const NodeConfig& config, const Log& log, rte_mempool* pool, const KeeperLink* keeper,
+         std::string boot_id, DirectoryWatch watch);
+  Result<> start(const WorkerOptions& options);
+  // What the keeper says; false when it says that this switch is to do nothing more.
+  bool obey_keeper();
+  std::filesystem::path socket_of(const PortSpec& spec) const;
   json_rpc::Server::Methods methods();
 
+  void load_policy();
   // Brings ports and uplinks in line with the records.
   void resync();
   void attach(PortSpec spec);
@@ -85,6 +89,8 @@ class Switch {
   int next_try() const;
 
   Json ports_json();
+  // By attachment id, as the keeper tells; empty without one.
+  Json sessions_json() const;
   Json macs_json();
   Json stats_json();
   Json drops_json();
@@ -92,6 +98,7 @@ class Switch {
   const NodeConfig& config_;
   const Log& log_;
   rte_mempool* const pool_;
+  const KeeperLink* const keeper_;
   const std::string boot_id_;
   Fd epoll_;
   Fd changed_;  // an event descriptor: a connection or an uplink came or went
@@ -101,7 +108,9 @@ class Switch {
   std::map<std::string, Attached> ports_;  // by attachment id
   std::map<std::string, Uplink> uplinks_;  // by network
   std::set<std::string> problems_;         // of records, as they were last told
-  Clock::time_point next_check_{};         // of uplinks and directories that are missing
+  std::uint64_t policy_generation_ = 0;    // of the tables in use
+  std::string policy_problem_;
+  Clock::time_point next_check_{};  // of uplinks and directories that are missing
 };
 
 }  // namespace vmlane::dataplane

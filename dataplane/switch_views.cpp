@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "core/json_rpc.h"
+#include "core/keeper_paths.h"
 #include "dataplane/switch.h"
 
 namespace vmlane::dataplane {
@@ -35,12 +37,36 @@ Json counters_json(const PortCounters& counters) {
           {"dropped", dropped}};
 }
 
+std::string policy_state(const PortSpec& spec) {
+  if (!spec.policy_denies) return "none";
+  return *spec.policy_denies ? "enforced, denied until judged" : "enforced, allowed until judged";
+}
+
 constexpr double kSecond = 1e9;
 
 }  // namespace
 
+Json Switch::sessions_json() const {
+  if (keeper_ == nullptr) return Json::object();
+  // The keeper waits for nobody, so that it answers at once.
+  constexpr std::chrono::seconds kPatience{1};
+  auto client = json_rpc::Client::connect(keeper_socket(config_), kPatience);
+  if (!client) return Json::object();
+  auto rows = client->call("sessions");
+  Json by_port = Json::object();
+  if (!rows || !rows->is_array()) return by_port;
+  for (Json& row : *rows) {
+    const std::string port = row.value("port", "");
+    row.erase("port");
+    row.erase("socket");
+    by_port[port] = std::move(row);
+  }
+  return by_port;
+}
+
 Json Switch::ports_json() {
   Json rows = Json::array();
+  const Json sessions = sessions_json();
   worker_->mailbox().run([&] {
     for (const auto& [id, attached] : ports_) {
       const VhostPort& port = *attached.port;
@@ -53,9 +79,15 @@ Json Switch::ports_json() {
                   {"mtu", attached.spec.mtu},
                   {"socket", attached.spec.socket.string()},
                   {"state", state_name(port.state())},
+                  {"policy", policy_state(attached.spec)},
                   {"pairs", port.pairs()},
                   {"features", port.features()}});
-      const std::string problem = attached.problem.empty() ? port.error() : attached.problem;
+      std::string problem = attached.problem.empty() ? port.error() : attached.problem;
+      if (const auto session = sessions.find(id); session != sessions.end()) {
+        if (problem.empty()) problem = session->value("problem", "");
+        if (session->value("state", "") == "refused") row["state"] = "refused";
+        row["session"] = *session;
+      }
       if (!problem.empty()) row["problem"] = problem;
       rows.push_back(std::move(row));
     }
@@ -101,6 +133,7 @@ Json Switch::stats_json() {
             {"spin_window_ns", times.window}}},
           {"ports", ports_.size()},
           {"uplinks", uplinks_.size()},
+          {"policy_generation", policy_generation_},
           {"buffers", {{"size", pool_->size}, {"free", free}}}};
 }
 

@@ -218,6 +218,8 @@ void VhostPort::refresh() {
     if (!ready_[ring]) continue;
     (ring % 2 == 0 ? to_guest_ : from_guest_).push_back(ring);
     rte_vhost_enable_guest_notification(device_, ring, 0);
+    // A switch that was here before may have died between filling a ring and saying so.
+    rte_vhost_vring_call(device_, ring);
   }
   pairs_ = static_cast<unsigned>(from_guest_.size());
   watch_kicks();

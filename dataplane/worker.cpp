@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/worker.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <rte_lcore.h>
 #include <sched.h>
@@ -70,6 +71,10 @@ void Worker::stop() {
   thread_.join();
 }
 
+void Worker::hold(bool held) {
+  mailbox_->run([this, held] { held_ = held; });
+}
+
 void Worker::account(unsigned moved, std::uint64_t now) {
   const std::uint64_t took = now - round_began_;
   round_began_ = now;
@@ -111,10 +116,20 @@ void Worker::block() {
   round_began_ = after;
 }
 
+void Worker::wait_for_mail() {
+  pollfd waiting{.fd = mailbox_->descriptor(), .events = POLLIN, .revents = 0};
+  if (!mailbox_->pending() && !stopping_) ::poll(&waiting, 1, -1);
+  round_began_ = clock_ns();
+}
+
 void Worker::loop() {
   round_began_ = last_frame_ = clock_ns();
   while (!stopping_) {
     if (mailbox_->pending()) mailbox_->drain();
+    if (held_) {
+      wait_for_mail();
+      continue;
+    }
     unsigned moved = forwarder_.round(round_began_);
     std::uint64_t now = clock_ns();
     account(moved, now);

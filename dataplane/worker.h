@@ -55,6 +55,9 @@ class Worker {
 
   Result<> start();
   void stop();
+  // Held, it moves no frame, and does only what comes by its mailbox. Returns when that is so: nothing is on
+  // its way then, since each round ends with all that it took.
+  void hold(bool held);
 
   Mailbox& mailbox() { return *mailbox_; }
   int epoll() const { return epoll_.get(); }
@@ -68,6 +71,7 @@ class Worker {
   void account(unsigned moved, std::uint64_t now);
   bool may_block(std::uint64_t now) const;
   void block();
+  void wait_for_mail();
 
   const WorkerOptions options_;
   std::unique_ptr<Mailbox> mailbox_;
@@ -77,6 +81,7 @@ class Worker {
   WorkerTimes times_;
   std::uint64_t round_began_ = 0;
   std::uint64_t last_frame_ = 0;
+  bool held_ = false;
   std::atomic<bool> stopping_ = false;
   std::thread thread_;
 };

@@ -11,6 +11,7 @@
 
 #include "core/files.h"
 #include "core/json_rpc.h"
+#include "core/keeper_paths.h"
 #include "lab/namespaces.h"
 
 namespace vmlane::lab {
@@ -21,8 +22,15 @@ constexpr auto kPoll = std::chrono::milliseconds(20);
 
 Error not_started(const SwitchPlace& place) {
   const auto said = read_file(place.output);
-  return {Code::kNotAvailable, "vmlane-switch does not serve the node",
+  return {Code::kNotAvailable, "vmlane-keeper and its switch do not serve the node",
           said && *said ? "its words: " + **said : std::string(), nullptr};
+}
+
+bool serves(const NodeConfig& config) {
+  auto keeper = json_rpc::Client::connect(keeper_socket(config));
+  if (!keeper) return false;
+  const auto status = keeper->call("status");
+  return status && status->value("state", "") == "forwarding";
 }
 
 }  // namespace
@@ -42,7 +50,7 @@ Result<ProcessRef> start_switch(const SwitchPlace& place, const NodeConfig& conf
   };
   VMLANE_ASSIGN(const ProcessRef process, start_daemon(daemon, record));
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
-  while (!json_rpc::Client::connect(config.switch_socket())) {
+  while (!serves(config)) {
     if (!is_alive(process) || std::chrono::steady_clock::now() >= deadline) return fail(not_started(place));
     std::this_thread::sleep_for(kPoll);
   }

@@ -189,14 +189,14 @@ Result<> Starter::make_lower_devices() {
 }
 
 Result<> Starter::start_node_switch() {
-  const SwitchPlace place{.program = options_.bin_dir / "vmlane-switch",
+  const SwitchPlace place{.program = options_.bin_dir / "vmlane-keeper",
                           .network_namespace = paths_.host_namespace(),
                           .output = paths_.log_dir() / "switch.log"};
   VMLANE_ASSIGN(const ProcessRef started, start_switch(place, config_, [this](const ProcessRef& process) {
                   state_.node_processes.push_back(process);
                   return save();
                 }));
-  progress_.line("node", "vmlane-switch runs (pid " + std::to_string(started.pid) + ")");
+  progress_.line("node", "vmlane-keeper runs (pid " + std::to_string(started.pid) + ")");
   return {};
 }
 

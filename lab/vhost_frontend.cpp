@@ -22,10 +22,10 @@ namespace vmlane::lab {
 namespace {
 
 using std::chrono::milliseconds;
+using vhost_user::Request;
+using vhost_user::RingNumber;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::uint32_t kVersion = 1;  // of the protocol, in a message's flags
-constexpr std::uint64_t kProtocolMultiQueue = 1;
 constexpr std::uint32_t kSmallBuffer = 2048;
 constexpr std::uint32_t kLargeBuffer = 66 << 10;  // a frame of 64 KiB with its header
 constexpr std::uint64_t kPage = 4096;
@@ -54,35 +54,6 @@ bool need_event(std::uint16_t event, std::uint16_t now, std::uint16_t before) {
   return static_cast<std::uint16_t>(now - event - 1) < static_cast<std::uint16_t>(now - before);
 }
 
-struct MessageHeader {
-  std::uint32_t request = 0;
-  std::uint32_t flags = kVersion;
-  std::uint32_t size = 0;
-};
-
-struct RingNumber {
-  std::uint32_t index = 0;
-  std::uint32_t number = 0;
-};
-
-struct RingAddress {
-  std::uint32_t index = 0;
-  std::uint32_t flags = 0;
-  std::uint64_t descriptors = 0;
-  std::uint64_t used = 0;
-  std::uint64_t available = 0;
-  std::uint64_t log = 0;
-};
-
-struct MemTable {
-  std::uint32_t regions = 1;
-  std::uint32_t padding = 0;
-  std::uint64_t guest_address = 0;
-  std::uint64_t size = 0;
-  std::uint64_t user_address = 0;
-  std::uint64_t offset = 0;
-};
-
 std::uint64_t page_up(std::uint64_t size) {
   return (size + kPage - 1) / kPage * kPage;
 }
@@ -105,7 +76,7 @@ Result<std::unique_ptr<VhostFrontend>> VhostFrontend::listen(const VhostFrontend
 }
 
 VhostFrontend::~VhostFrontend() {
-  if (!memory_.empty()) ::munmap(memory_.data(), memory_.size());
+  for (const Memory& region : regions_) ::munmap(region.bytes.data(), region.bytes.size());
   if (listener_) ::unlink(options_.socket.c_str());
 }
 
@@ -124,16 +95,35 @@ Result<> VhostFrontend::make_memory() {
     ring.buffers = ring.indirect + page_up(2 * sizeof(Descriptor) * size);
     ring.buffer_size = small ? kSmallBuffer : kLargeBuffer;
     at = ring.buffers + page_up(std::uint64_t{ring.buffer_size} * size);
-    for (unsigned index = size; index > 0; index--)
+  }
+  VMLANE_ASSIGN(Memory memory, make_shared(at));
+  memory_ = memory.bytes;
+  regions_.push_back(std::move(memory));
+  empty_rings();
+  return {};
+}
+
+Result<VhostFrontend::Memory> VhostFrontend::make_shared(std::size_t bytes) {
+  Memory memory{.descriptor = Fd(::memfd_create("vmlane-guest", MFD_CLOEXEC))};
+  if (!memory.descriptor || ::ftruncate(memory.descriptor.get(), static_cast<off_t>(bytes)) != 0)
+    return fail(io_error("cannot make " + std::to_string(bytes) + " bytes of shared memory", errno));
+  void* mapped = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory.descriptor.get(), 0);
+  if (mapped == MAP_FAILED) return fail(io_error("cannot map the shared memory", errno));
+  memory.bytes = {static_cast<std::uint8_t*>(mapped), bytes};
+  return memory;
+}
+
+// As a driver has them before it offers a buffer.
+void VhostFrontend::empty_rings() {
+  for (Ring& ring : rings_) {
+    std::fill(memory_.begin() + static_cast<std::ptrdiff_t>(ring.descriptors),
+              memory_.begin() + static_cast<std::ptrdiff_t>(ring.buffers), std::uint8_t{0});
+    ring.next = ring.last_used = 0;
+    ring.free.clear();
+    for (unsigned index = options_.ring_size; index > 0; index--)
       ring.free.push_back(static_cast<std::uint16_t>(index - 1));
   }
-  memory_fd_ = Fd(::memfd_create("vmlane-guest", MFD_CLOEXEC));
-  if (!memory_fd_ || ::ftruncate(memory_fd_.get(), static_cast<off_t>(at)) != 0)
-    return fail(io_error("cannot make " + std::to_string(at) + " bytes of shared memory", errno));
-  void* mapped = ::mmap(nullptr, at, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd_.get(), 0);
-  if (mapped == MAP_FAILED) return fail(io_error("cannot map the shared memory", errno));
-  memory_ = {static_cast<std::uint8_t*>(mapped), at};
-  return {};
+  rings_filled_ = false;
 }
 
 Result<> VhostFrontend::make_socket() {
@@ -155,21 +145,26 @@ Result<> VhostFrontend::make_socket() {
   return {};
 }
 
-Result<> VhostFrontend::accept(milliseconds timeout) {
+Result<> VhostFrontend::accept_only(milliseconds timeout) {
   pollfd waiting{.fd = listener_.get(), .events = POLLIN, .revents = 0};
   if (::poll(&waiting, 1, static_cast<int>(timeout.count())) <= 0)
     return fail(Code::kTryAgain, "no switch connected to " + options_.socket.string());
   connection_ = Fd(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!connection_) return fail(io_error("cannot accept a connection", errno));
+  return {};
+}
+
+Result<> VhostFrontend::accept(milliseconds timeout) {
+  VMLANE_TRY(accept_only(timeout));
   auto done = handshake();
   if (!done) connection_ = Fd();
   return done;
 }
 
-Result<> VhostFrontend::send_message(VhostRequest request, std::span<const std::uint8_t> payload,
+Result<> VhostFrontend::send_message(vhost_user::Request request, std::span<const std::uint8_t> payload,
                                      std::span<const int> descriptors) {
-  MessageHeader header{.request = static_cast<std::uint32_t>(request),
-                       .size = static_cast<std::uint32_t>(payload.size())};
+  vhost_user::Header header{.request = static_cast<std::uint32_t>(request),
+                            .size = static_cast<std::uint32_t>(payload.size())};
   std::vector<std::uint8_t> message(sizeof header + payload.size());
   std::memcpy(message.data(), &header, sizeof header);
   std::ranges::copy(payload, message.begin() + sizeof header);
@@ -193,16 +188,17 @@ Result<> VhostFrontend::send_message(VhostRequest request, std::span<const std::
 }
 
 template <class Payload>
-Result<> VhostFrontend::tell(VhostRequest request, const Payload& payload, std::span<const int> descriptors) {
+Result<> VhostFrontend::tell(vhost_user::Request request, const Payload& payload,
+                             std::span<const int> descriptors) {
   return send_message(request, {reinterpret_cast<const std::uint8_t*>(&payload), sizeof payload},
                       descriptors);
 }
 
 // A message without payload that is answered by one number.
-Result<std::uint64_t> VhostFrontend::ask(VhostRequest request) {
+Result<std::uint64_t> VhostFrontend::ask(vhost_user::Request request) {
   VMLANE_TRY(send_message(request, {}));
   struct {
-    MessageHeader header;
+    vhost_user::Header header;
     std::uint32_t low = 0;
     std::uint32_t high = 0;
   } reply;
@@ -216,20 +212,24 @@ Result<std::uint64_t> VhostFrontend::ask(VhostRequest request) {
 }
 
 Result<> VhostFrontend::handshake() {
-  VMLANE_TRY(send_message(VhostRequest::kSetOwner, {}));
-  VMLANE_ASSIGN(const std::uint64_t offered, ask(VhostRequest::kGetFeatures));
+  VMLANE_TRY(send_message(Request::kSetOwner, {}));
+  return start_device();
+}
+
+Result<> VhostFrontend::start_device() {
+  VMLANE_ASSIGN(const std::uint64_t offered, ask(Request::kGetFeatures));
   features_ = offered & options_.features;
   if (has(VirtioFeatures::kProtocol)) {
-    VMLANE_ASSIGN(const std::uint64_t protocol, ask(VhostRequest::kGetProtocolFeatures));
-    VMLANE_TRY(tell(VhostRequest::kSetProtocolFeatures, protocol & kProtocolMultiQueue));
+    VMLANE_ASSIGN(const std::uint64_t protocol, ask(Request::kGetProtocolFeatures));
+    VMLANE_TRY(tell(Request::kSetProtocolFeatures, protocol & vhost_user::ProtocolFeatures::kMultiQueue));
   }
-  VMLANE_TRY(tell(VhostRequest::kSetFeatures, features_));
+  VMLANE_TRY(tell(Request::kSetFeatures, features_));
   VMLANE_TRY(hand_over_memory());
   for (unsigned i = 0; i < rings_.size(); i++) VMLANE_TRY(hand_over_ring(i));
   for (unsigned i = 0; i < rings_.size() && has(VirtioFeatures::kProtocol); i++)
-    VMLANE_TRY(tell(VhostRequest::kSetRingEnable, RingNumber{i, 1}));
+    VMLANE_TRY(tell(Request::kSetRingEnable, RingNumber{i, 1}));
   // Its answer comes after all that was told before has been done.
-  VMLANE_TRY(ask(VhostRequest::kGetFeatures));
+  VMLANE_TRY(ask(Request::kGetFeatures));
   if (rings_filled_) return {};
   rings_filled_ = true;
   for (std::size_t i = 0; i < rings_.size(); i += 2) {
@@ -243,9 +243,44 @@ Result<> VhostFrontend::handshake() {
 }
 
 Result<> VhostFrontend::hand_over_memory() {
-  const MemTable table{.size = memory_.size(), .user_address = user_address(memory_.data())};
-  const std::array<int, 1> descriptors = {memory_fd_.get()};
-  return tell(VhostRequest::kSetMemTable, table, descriptors);
+  vhost_user::MemoryTable table{.count = static_cast<std::uint32_t>(regions_.size())};
+  std::vector<int> descriptors;
+  std::uint64_t guest_address = 0;
+  for (std::size_t i = 0; i < regions_.size(); i++) {
+    const Memory& region = regions_[i];
+    table.regions[i] = {.guest_address = guest_address,
+                        .size = region.bytes.size(),
+                        .user_address = user_address(region.bytes.data())};
+    guest_address += region.bytes.size();
+    descriptors.push_back(region.descriptor.get());
+  }
+  return send_message(
+      Request::kSetMemTable,
+      {reinterpret_cast<const std::uint8_t*>(&table), vhost_user::MemoryTable::bytes(table.count)},
+      descriptors);
+}
+
+Result<> VhostFrontend::plug_memory(std::size_t bytes) {
+  if (regions_.size() == vhost_user::kMaxRegions) return fail(Code::kInvalidConfig, "the VM has 8 regions");
+  VMLANE_ASSIGN(Memory memory, make_shared(bytes));
+  regions_.push_back(std::move(memory));
+  VMLANE_TRY(hand_over_memory());
+  VMLANE_TRY(ask(Request::kGetFeatures));
+  return {};
+}
+
+Result<> VhostFrontend::use_pairs(unsigned pairs) {
+  for (std::uint32_t i = 0; i < rings_.size(); i++)
+    VMLANE_TRY(tell(Request::kSetRingEnable, RingNumber{i, i / 2 < pairs ? 1U : 0U}));
+  VMLANE_TRY(ask(Request::kGetFeatures));
+  return {};
+}
+
+Result<> VhostFrontend::restart_driver(std::uint64_t features) {
+  VMLANE_TRY(take_back());
+  empty_rings();
+  options_.features = features;
+  return start_device();
 }
 
 Result<> VhostFrontend::hand_over_ring(unsigned index) {
@@ -253,25 +288,25 @@ Result<> VhostFrontend::hand_over_ring(unsigned index) {
   ring.kick = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   ring.call = Fd(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!ring.kick || !ring.call) return fail(kernel_error("cannot make event descriptors", errno));
-  VMLANE_TRY(tell(VhostRequest::kSetRingSize, RingNumber{index, options_.ring_size}));
+  VMLANE_TRY(tell(Request::kSetRingSize, RingNumber{index, options_.ring_size}));
   // What was not used yet is done again, as a restarted device does.
-  VMLANE_TRY(tell(VhostRequest::kSetRingBase, RingNumber{index, load(ring.used + kIndex)}));
-  VMLANE_TRY(
-      tell(VhostRequest::kSetRingAddress, RingAddress{.index = index,
-                                                      .descriptors = user_address(&memory_[ring.descriptors]),
-                                                      .used = user_address(&memory_[ring.used]),
-                                                      .available = user_address(&memory_[ring.available])}));
+  VMLANE_TRY(tell(Request::kSetRingBase, RingNumber{index, load(ring.used + kIndex)}));
+  VMLANE_TRY(tell(Request::kSetRingAddress,
+                  vhost_user::RingAddress{.index = index,
+                                          .descriptors = user_address(&memory_[ring.descriptors]),
+                                          .used = user_address(&memory_[ring.used]),
+                                          .available = user_address(&memory_[ring.available])}));
   const std::array<int, 1> kick = {ring.kick.get()};
   const std::array<int, 1> call = {ring.call.get()};
-  VMLANE_TRY(tell(VhostRequest::kSetRingCall, std::uint64_t{index}, call));
-  return tell(VhostRequest::kSetRingKick, std::uint64_t{index}, kick);
+  VMLANE_TRY(tell(Request::kSetRingCall, std::uint64_t{index}, call));
+  return tell(Request::kSetRingKick, std::uint64_t{index}, kick);
 }
 
 Result<> VhostFrontend::take_back() {
   for (unsigned i = 0; i < rings_.size(); i++) {
-    VMLANE_TRY(tell(VhostRequest::kGetRingBase, RingNumber{i, 0}));
+    VMLANE_TRY(tell(Request::kGetRingBase, RingNumber{i, 0}));
     struct {
-      MessageHeader header;
+      vhost_user::Header header;
       RingNumber base;
     } reply;
     if (::recv(connection_.get(), &reply, sizeof reply, MSG_WAITALL) != sizeof reply)

@@ -14,31 +14,13 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/vhost_user.h"
 
 // The VM's side of vhost-user without a VM: a process that has rings in shared memory and a socket on which
 // it listens, as QEMU has for each NIC. With it a switch can be measured and tested on its own, in every
 // state that a guest may bring it into. vhost-user protocol and virtio 1.1, 2.6 (split rings) and 5.1
 // (network device).
 namespace vmlane::lab {
-
-// Numbers of the protocol's messages.
-enum class VhostRequest : std::uint32_t {
-  kGetFeatures = 1,
-  kSetFeatures = 2,
-  kSetOwner = 3,
-  kResetOwner = 4,
-  kSetMemTable = 5,
-  kSetRingSize = 8,
-  kSetRingAddress = 9,
-  kSetRingBase = 10,
-  kGetRingBase = 11,
-  kSetRingKick = 12,
-  kSetRingCall = 13,
-  kGetProtocolFeatures = 15,
-  kSetProtocolFeatures = 16,
-  kGetQueueCount = 17,
-  kSetRingEnable = 18,
-};
 
 // struct virtio_net_hdr_v1.
 struct VirtioNetHeader {
@@ -100,11 +82,20 @@ class VhostFrontend {
 
   // Waits for a switch and gives it the rings, where they were. Code::kTryAgain when none comes in time.
   Result<> accept(std::chrono::milliseconds timeout);
+  // Waits for a switch and tells it nothing.
+  Result<> accept_only(std::chrono::milliseconds timeout);
   // Whether the switch is still there.
   bool connected();
   // As a guest that goes down in good order: takes the rings back.
   Result<> take_back();
   void disconnect();
+  // As a guest that is rebooted, or whose driver is bound anew: takes the rings back and gives them again,
+  // empty, over the same connection. What a switch had sent before is gone.
+  Result<> restart_driver(std::uint64_t features);
+  // As a memory device that is plugged into the VM: one region more. Its address is the next free one.
+  Result<> plug_memory(std::size_t bytes);
+  // As a driver that uses the first `pairs` of its ring pairs.
+  Result<> use_pairs(unsigned pairs);
   // What both sides can do.
   std::uint64_t features() const { return features_; }
 
@@ -118,7 +109,7 @@ class VhostFrontend {
   std::uint64_t kicks() const { return kicks_; }
 
   // For tests of what no guest sends. The switch's answer, where it gives one, is read by the caller.
-  Result<> send_message(VhostRequest request, std::span<const std::uint8_t> payload,
+  Result<> send_message(vhost_user::Request request, std::span<const std::uint8_t> payload,
                         std::span<const int> descriptors = {});
   // The rings' memory, by the guest's physical addresses.
   std::span<std::uint8_t> memory() const { return memory_; }
@@ -142,14 +133,22 @@ class VhostFrontend {
   };
 
   explicit VhostFrontend(const VhostFrontendOptions& options) : options_(options) {}
+  // Shared memory of the guest's.
+  struct Memory {
+    Fd descriptor;
+    std::span<std::uint8_t> bytes;
+  };
+  static Result<Memory> make_shared(std::size_t bytes);
   Result<> make_memory();
   Result<> make_socket();
+  Result<> start_device();
+  void empty_rings();
   Result<> handshake();
   Result<> hand_over_memory();
   Result<> hand_over_ring(unsigned index);
-  Result<std::uint64_t> ask(VhostRequest request);
+  Result<std::uint64_t> ask(vhost_user::Request request);
   template <class Payload>
-  Result<> tell(VhostRequest request, const Payload& payload, std::span<const int> descriptors = {});
+  Result<> tell(vhost_user::Request request, const Payload& payload, std::span<const int> descriptors = {});
   std::uint16_t load(std::uint64_t address) const;
   void store(std::uint64_t address, std::uint16_t value) const;
   void publish(Ring& ring, std::uint16_t head);
@@ -158,10 +157,10 @@ class VhostFrontend {
   bool wait_for_call(Ring& ring, std::chrono::milliseconds timeout);
   bool has(std::uint64_t feature) const { return (features_ & feature) != 0; }
 
-  const VhostFrontendOptions options_;
+  VhostFrontendOptions options_;
   std::uint64_t features_ = 0;
-  Fd memory_fd_;
-  std::span<std::uint8_t> memory_;
+  std::vector<Memory> regions_;     // the first has the rings
+  std::span<std::uint8_t> memory_;  // of that one
   std::vector<Ring> rings_;
   Fd listener_;
   Fd connection_;

@@ -17,11 +17,25 @@ double percent(std::uint64_t part, std::uint64_t whole) {
   return whole == 0 ? 0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
+std::vector<pid_t> children_of(pid_t pid) {
+  std::vector<pid_t> children;
+  std::error_code error;
+  const fs::path threads = "/proc/" + std::to_string(pid) + "/task";
+  for (fs::directory_iterator entry(threads, error), end; !error && entry != end; entry.increment(error)) {
+    std::ifstream file(entry->path() / "children");
+    for (pid_t child = 0; file >> child;) children.push_back(child);
+  }
+  return children;
+}
+
 }  // namespace
 
 std::uint64_t process_cpu_ns(pid_t pid) {
   clockid_t clock = 0;
-  return ::clock_getcpuclockid(pid, &clock) == 0 ? read_clock_ns(clock) : 0;
+  if (::clock_getcpuclockid(pid, &clock) != 0) return 0;
+  std::uint64_t sum = read_clock_ns(clock);
+  for (const pid_t child : children_of(pid)) sum += process_cpu_ns(child);
+  return sum;
 }
 
 std::vector<pid_t> softirq_threads() {

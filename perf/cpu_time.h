@@ -10,7 +10,8 @@
 // CPU time as the kernel accounts it (proc(5)).
 namespace vmlane::perf {
 
-// Nanoseconds that all threads of a process have run so far; 0 when it is gone.
+// Nanoseconds that all threads of a process, and of the processes that it started and that live, have run so
+// far; 0 when it is gone.
 std::uint64_t process_cpu_ns(pid_t pid);
 
 // The kernel's threads that work off packets when interrupts leave too many of them.

@@ -263,7 +263,7 @@ void Site::end_with_pod(const std::string& pod, const lab::ProcessRef& process) 
 Result<NamedProcess> Site::need_switch() {
   constexpr const char* kName = "switch";
   if (switch_ && lab::is_alive(*switch_)) return NamedProcess{kName, *switch_};
-  const lab::SwitchPlace place{.program = options_.bin_dir / "vmlane-switch",
+  const lab::SwitchPlace place{.program = options_.bin_dir / "vmlane-keeper",
                                .network_namespace = namespace_path(kNode),
                                .output = file("switch.log")};
   VMLANE_ASSIGN(switch_, lab::start_switch(place, config_, [](const auto&) { return Result<>(); }));

@@ -66,6 +66,14 @@ Result<> refuse_bandwidth(const Request& request) {
               "remove the pod's bandwidth annotations, or use a tap or macvtap network");
 }
 
+// How the switch is to hold policy, as the other lanes' records say it of their links.
+Result<> record_policy(Attachment& attachment, const PolicyConfig& config) {
+  VMLANE_ASSIGN(const auto plan, plan_policy(attachment, config, false));
+  if (!plan) return {};
+  attachment.record.handles["policy"] = {{"mode", "enforced"}, {"default", plan->deny ? "deny" : "allow"}};
+  return {};
+}
+
 Result<> reach_switch(const NodeConfig& config) {
   constexpr std::chrono::seconds kPatience{2};
   auto client = json_rpc::Client::connect(config.switch_socket(), kPatience);
@@ -149,12 +157,6 @@ Result<> VhostuserLane::configure(const Request& request, const Node& node) {
   }
   VMLANE_ASSIGN(device_, parse_guest_device(reader, node.config));
   VMLANE_ASSIGN(require_switch_, parse_flag(reader, "requireSwitch"));
-  if (workload_.policy.required || workload_.policy.verdict == PolicyDefault::kDeny) {
-    return fail(Code::kUnsupportedField,
-                "key \"" + std::string(workload_.policy.required ? "requirePolicy" : "policyDefault") +
-                    "\" asks for policy, which the switch does not carry out",
-                "use a tap or macvtap network where NetworkPolicy must hold, or remove the key");
-  }
   if (workload_.guard.learning.value_or(ebpf::Learning::kNone) != ebpf::Learning::kNone) {
     return fail(Code::kUnsupportedField, "key \"learnAddresses\" is set, which the switch does not carry out",
                 "name the addresses by \"ipam\" or \"allowedAddresses\", or set the key to \"none\"");
@@ -285,6 +287,7 @@ Result<CniResult> VhostuserLane::apply(Attachment& attachment) {
                                .socket_path = directory_.socket.string()});
   const std::optional<MacAddress> gateway = config_.is_gateway ? std::optional(bridge_->mac) : std::nullopt;
   VMLANE_TRY(record_workload(attachment, workload_, gateway, result));
+  VMLANE_TRY(record_policy(attachment, workload_.policy));
   if (device_info_.empty()) return result;
   VMLANE_TRY(attachment.transaction.step("write the device information",
                                          [&] { return write_device_info(device_info_, directory_.socket); }));

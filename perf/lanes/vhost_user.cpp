@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <array>
+
 #include "perf/lanes/parts.h"
 #include "perf/lanes/qemu_guest.h"
 #include "perf/lanes/tap_guest.h"
@@ -10,7 +12,7 @@
 namespace vmlane::perf {
 namespace {
 
-constexpr const char* kSwitch = "vmlane-switch";
+constexpr std::array<const char*, 2> kSwitch = {"vmlane-keeper", "vmlane-switch"};
 
 Result<std::string> socket_of(const Attached& attached) {
   for (const auto& interface : attached.result.interfaces) {
@@ -23,9 +25,11 @@ Result<std::string> socket_of(const Attached& attached) {
 
 Result<> VhostUserLane::available(const SiteOptions& site, std::string_view guest) const {
   VMLANE_TRY(have_plugin(site, "vmlane-vhostuser"));
-  if (::access((site.bin_dir / kSwitch).c_str(), X_OK) != 0)
-    return fail(Code::kNotAvailable, std::string(kSwitch) + " is not in " + site.bin_dir.string(),
-                "build it, or name its directory with --bin-dir");
+  for (const std::string program : kSwitch) {
+    if (::access((site.bin_dir / program).c_str(), X_OK) != 0)
+      return fail(Code::kNotAvailable, program + " is not in " + site.bin_dir.string(),
+                  "build it, or name its directory with --bin-dir");
+  }
   return guest == kQemuGuest ? have_qemu(site) : Result<>();
 }
 

@@ -13,7 +13,7 @@
 namespace vmlane::test {
 namespace {
 
-using lab::VhostRequest;
+using vhost_user::Request;
 
 class HostileGuest : public SwitchTest {
  protected:
@@ -53,7 +53,7 @@ TEST_F(HostileGuest, MessagesOutOfOrderAndOfAnyContent) {
     for (int i = 0; i < 20; i++) {
       std::vector<std::uint8_t> payload(random() % 64 * 4);
       for (auto& byte : payload) byte = static_cast<std::uint8_t>(random() % 3 == 0 ? random() : 0);
-      const auto request = static_cast<VhostRequest>(random() % 44);
+      const auto request = static_cast<Request>(random() % 44);
       std::vector<int> descriptors;
       if (random() % 4 == 0) descriptors.push_back(attacker_.guest->kick_descriptor(0));
       if (!attacker_.guest->send_message(request, payload, descriptors)) break;  // it hung up on us

@@ -110,8 +110,6 @@ TEST_F(VhostuserPlugin, RefusesByNameWhatItCannotDo) {
   refuses({{"hairpinMode", true}}, Code::kUnsupportedField, "hairpinMode");
   refuses({{"enabledad", true}}, Code::kUnsupportedField, "enabledad");
   refuses({{"learnAddresses", "any"}, {"ipam", nullptr}}, Code::kUnsupportedField, "learnAddresses");
-  refuses({{"requirePolicy", true}}, Code::kUnsupportedField, "requirePolicy");
-  refuses({{"policyDefault", "deny"}}, Code::kUnsupportedField, "policyDefault");
   refuses({{"runtimeConfig", {{"bandwidth", {{"ingressRate", 1000000}, {"ingressBurst", 100000}}}}}},
           Code::kUnsupportedField, "bandwidth");
   refuses({{"bridge", nullptr}, {"uplink", "eth1"}}, Code::kInvalidConfig, "uplink");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "dataplane/directory_watch.h"
+#include "core/directory_watch.h"
 
 #include <sys/inotify.h>
 #include <unistd.h>
@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace vmlane::dataplane {
+namespace vmlane {
 
 Result<DirectoryWatch> DirectoryWatch::create() {
   Fd inotify(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
@@ -58,4 +58,4 @@ std::set<std::filesystem::path> DirectoryWatch::changed() {
   }
 }
 
-}  // namespace vmlane::dataplane
+}  // namespace vmlane

@@ -9,10 +9,10 @@
 #include "core/error.h"
 #include "core/files.h"
 
-namespace vmlane::dataplane {
+namespace vmlane {
 
-// What happens in the directories that the switch learns from: that of the records, and those in which QEMU
-// makes its sockets. One descriptor; it tells where to look again, never what is there.
+// What happens in the directories that switch and keeper learn from: that of the records, and those in which
+// QEMU makes its sockets. One descriptor; it tells where to look again, never what is there.
 class DirectoryWatch {
  public:
   static Result<DirectoryWatch> create();
@@ -34,4 +34,4 @@ class DirectoryWatch {
   std::map<std::filesystem::path, int> by_path_;
 };
 
-}  // namespace vmlane::dataplane
+}  // namespace vmlane

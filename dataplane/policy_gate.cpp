@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/policy_gate.h"
+
+#include <random>
+#include <utility>
+
+namespace vmlane::dataplane {
+namespace {
+
+constexpr std::size_t kConnections = std::size_t{1} << 16;
+
+std::uint32_t ticks(std::uint64_t nanoseconds) {
+  return static_cast<std::uint32_t>(nanoseconds >> VMLANE_CONNECTION_TICK_BITS);
+}
+
+DropReason reason_of(std::uint32_t reason) {
+  switch (reason) {
+    case VMLANE_STAGE_BY_POLICY:
+      return DropReason::kPolicy;
+    case VMLANE_STAGE_BY_DEFAULT:
+      return DropReason::kNotJudged;
+    case VMLANE_STAGE_LOST_FRAGMENT:
+      return DropReason::kLostFragment;
+    case VMLANE_STAGE_NO_CONNECTION:
+      return DropReason::kNoConnection;
+    case VMLANE_STAGE_FULL:
+      return DropReason::kConnectionsFull;
+    case VMLANE_STAGE_NOT_IP:
+      return DropReason::kNotIp;
+    default:
+      return DropReason::kMalformed;
+  }
+}
+
+}  // namespace
+
+PolicyGate::Tables PolicyGate::use(Tables tables, std::uint64_t now) {
+  std::swap(tables_, tables);
+  if (stage_) stage_->use_tables(tables_->tables(), static_cast<std::uint32_t>(tables_->generation()));
+  for (const auto& [incarnation, subject] : subjects_) {
+    vmlane_policy_workload& workload = subject->workload;
+    const bool unjudged = workload.endpoint[0] == 0 && (workload.flags & VMLANE_STAGE_DENY) == 0;
+    find_in_tables(*subject);
+    // What went through unjudged may have connections that nobody noted.
+    if (unjudged) open_window(*subject, now);
+  }
+  return tables;
+}
+
+PolicyGate::Subject& PolicyGate::add(const std::string& attachment, const PolicyRule& rule,
+                                     std::uint64_t now) {
+  if (!stage_) {
+    stage_ = std::make_unique<policy::NativeStage>(kConnections, std::random_device()());
+    if (tables_) stage_->use_tables(tables_->tables(), static_cast<std::uint32_t>(tables_->generation()));
+  }
+  auto subject = std::make_unique<Subject>();
+  attachment.copy(subject->attachment.data(), subject->attachment.size());
+  vmlane_policy_workload& workload = subject->workload;
+  workload.incarnation = ++last_incarnation_;
+  // What the node itself sends comes by the uplink, as does all else of the network.
+  workload.flags = VMLANE_STAGE_NO_NODE | (rule.deny ? std::uint32_t{VMLANE_STAGE_DENY} : 0U);
+  find_in_tables(*subject);
+  // A switch before this one may have known connections of it.
+  open_window(*subject, now);
+  return *subjects_.emplace(workload.incarnation, std::move(subject)).first->second;
+}
+
+void PolicyGate::forget(const Subject& subject) {
+  subjects_.erase(subject.workload.incarnation);
+}
+
+void PolicyGate::find_in_tables(Subject& subject) const {
+  constexpr unsigned kUpper = 32;
+  vmlane_policy_workload& workload = subject.workload;
+  const auto* found =
+      tables_ ? tables_->find({subject.attachment.data(), subject.attachment.size()}) : nullptr;
+  workload.endpoint[0] =
+      found == nullptr ? 0
+                       : std::uint64_t{workload.incarnation} << kUpper | (std::uint64_t{found->endpoint} + 1);
+}
+
+void PolicyGate::open_window(Subject& subject, std::uint64_t now) {
+  vmlane_policy_workload& workload = subject.workload;
+  if (workload.endpoint[0] != 0)
+    workload.loose_until = ticks(now) + VMLANE_CONNECTION_SECONDS(VMLANE_STAGE_LOOSE_SECONDS) + 1;
+}
+
+std::optional<DropReason> PolicyGate::refuses(std::span<const std::uint8_t> head, Subject& subject,
+                                              std::uint8_t direction, std::uint64_t now) {
+  const auto outcome = stage_->decide(head, subject.workload, direction, ticks(now));
+  if (outcome.passes()) return std::nullopt;
+  return reason_of(outcome.reason);
+}
+
+}  // namespace vmlane::dataplane
