@@ -5,10 +5,20 @@
 #include <unistd.h>
 
 #include "core/json_rpc.h"
+#include "core/keeper_paths.h"
 #include "core/names.h"
 
 namespace vmlane::test {
 namespace {
+
+const std::vector<std::string> kSmall = {"--pages", "normal", "--buffers", "4096"};
+
+Json ask_at(const std::filesystem::path& socket, const std::string& method) {
+  auto client = json_rpc::Client::connect(socket, std::chrono::seconds(30));
+  if (!client) return nullptr;
+  auto answer = client->call(method);
+  return answer ? std::move(*answer) : Json(nullptr);
+}
 
 std::map<std::string, std::string> environment(const std::filesystem::path& node_json) {
   return {{"VMLANE_CONFIG", node_json.string()}, {"PATH", "/usr/sbin:/usr/bin:/sbin:/bin"}};
@@ -38,15 +48,28 @@ void SwitchTest::TearDown() {
 }
 
 void SwitchTest::start_switch(const std::vector<std::string>& options, std::optional<uid_t> uid) {
+  std::vector<std::string> command = {VMLANE_BIN_DIR "/vmlane-switch"};
+  command.insert(command.end(), kSmall.begin(), kSmall.end());
+  command.insert(command.end(), options.begin(), options.end());
+  start(command, uid);
+}
+
+void SwitchTest::start_keeper(const std::vector<std::string>& options) {
+  std::vector<std::string> command = {VMLANE_BIN_DIR "/vmlane-keeper"};
+  command.insert(command.end(), options.begin(), options.end());
+  command.emplace_back("--");
+  command.insert(command.end(), kSmall.begin(), kSmall.end());
+  start(command, std::nullopt);
+}
+
+void SwitchTest::start(const std::vector<std::string>& command, std::optional<uid_t> uid) {
   const auto output = directory() / "switch.out";
   std::filesystem::remove(output);
-  std::vector<std::string> argv = {VMLANE_BIN_DIR "/vmlane-switch", "--pages", "normal", "--buffers", "4096"};
-  argv.insert(argv.end(), options.begin(), options.end());
   RunOptions run_options;
   run_options.env = environment(node_json());
   run_options.stdout_path = output;
   run_options.uid = uid;
-  switch_ = std::make_unique<BackgroundProcess>(argv, run_options);
+  switch_ = std::make_unique<BackgroundProcess>(command, run_options);
   ASSERT_TRUE(
       eventually([&] { return slurp(output).find("ready") != std::string::npos; }, std::chrono::seconds(60)))
       << slurp(output) << slurp(log_file());
@@ -97,10 +120,11 @@ Nic SwitchTest::connect_nic(const std::string& container, const Json& config, st
 }
 
 Json SwitchTest::ask(const std::string& method) const {
-  auto client = json_rpc::Client::connect(node().switch_socket(), std::chrono::seconds(30));
-  if (!client) return nullptr;
-  auto answer = client->call(method);
-  return answer ? std::move(*answer) : Json(nullptr);
+  return ask_at(node().switch_socket(), method);
+}
+
+Json SwitchTest::ask_keeper(const std::string& method) const {
+  return ask_at(keeper_socket(node()), method);
 }
 
 std::string SwitchTest::id_of(const Nic& nic) const {

@@ -48,7 +48,9 @@ class SwitchTest : public PluginFixture {
 
   // Starts the switch and waits until it forwards. `options` come after those that keep it small.
   void start_switch(const std::vector<std::string>& options = {}, std::optional<uid_t> uid = std::nullopt);
-  // As a crash ends it.
+  // The same under a keeper, with `options` for that.
+  void start_keeper(const std::vector<std::string>& options = {});
+  // As a crash ends what was started.
   void kill_switch();
   const BackgroundProcess& process() const { return *switch_; }
 
@@ -64,6 +66,7 @@ class SwitchTest : public PluginFixture {
 
   // What the switch says of itself; null when it does not.
   Json ask(const std::string& method) const;
+  Json ask_keeper(const std::string& method) const;
   // The entry of `ports` for a NIC.
   Json port_of(const Nic& nic) const;
   // Frames that were dropped at the NIC's port for a reason.
@@ -71,6 +74,7 @@ class SwitchTest : public PluginFixture {
   std::string id_of(const Nic& nic) const;
 
  private:
+  void start(const std::vector<std::string>& command, std::optional<uid_t> uid);
   std::unique_ptr<BackgroundProcess> switch_;
 };
 

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// NetworkPolicy in the switch: frames of guests, with tables as the agent publishes them.
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include "policy/reader.h"
+#include "policy/store.h"
+#include "policy/tables_file.h"
+#include "tests/dataplane/switch_test.h"
+#include "tests/support/policy_frames.h"
+
+namespace vmlane::test {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr std::uint8_t kSyn = 0x02;
+constexpr std::uint8_t kSynAck = 0x12;
+constexpr std::uint8_t kUdp = 17;
+
+Json pod_object(const std::string& name, const Nic& nic) {
+  return {{"apiVersion", "v1"},
+          {"kind", "Pod"},
+          {"metadata", {{"namespace", "blue"}, {"name", name}, {"labels", {{"app", name}}}}},
+          {"spec", {{"containers", {{{"name", "main"}}}}}},
+          {"status", {{"phase", "Running"}, {"podIPs", {{{"ip", nic.address->to_string()}}}}}}};
+}
+
+// About the pod "server".
+Json policy_object(const Json& spec) {
+  Json all = {{"podSelector", {{"matchLabels", {{"app", "server"}}}}}};
+  all.update(spec);
+  return {{"apiVersion", "networking.k8s.io/v1"},
+          {"kind", "NetworkPolicy"},
+          {"metadata", {{"namespace", "blue"}, {"name", "guard"}}},
+          {"spec", all}};
+}
+
+const Json kDenyAll = {{"policyTypes", {"Ingress", "Egress"}}};
+const Json kClientToPort80 = {
+    {"policyTypes", {"Ingress", "Egress"}},
+    {"ingress",
+     {{{"from", {{{"podSelector", {{"matchLabels", {{"app", "client"}}}}}}}},
+       {"ports", {{{"port", 80}, {"protocol", "TCP"}}, {{"port", 53}, {"protocol", "UDP"}}}}}}}};
+
+class SwitchPolicy : public SwitchTest {
+ protected:
+  void add_guests(const Json& more = Json::object()) {
+    std::filesystem::create_directories(node().state_dir);
+    spit(node().agent_marker(), "");
+    server_ = connect_nic("server", inside(more));
+    client_ = connect_nic("client", inside(more));
+    other_ = connect_nic("other", inside(more));
+  }
+  // Publishes tables as the agent does, and waits until the switch judges by them.
+  void publish(const std::vector<Json>& policies) {
+    policy::Objects objects;
+    policy::Store store;
+    const std::vector<std::pair<std::string, const Nic*>> pods = {
+        {"server", &server_}, {"client", &client_}, {"other", &other_}};
+    for (const auto& [name, nic] : pods) policy::add_object(objects, pod_object(name, *nic), "test");
+    for (const Json& object : policies) policy::add_object(objects, object, "test");
+    ASSERT_TRUE(objects.problems.empty()) << objects.problems.front().text();
+    store.put(objects);
+    const auto block = store.publish().block;
+    std::vector<policy::AttachedEndpoint> attached;
+    for (const auto& [name, nic] : pods) {
+      policy::AttachedEndpoint entry{.endpoint = store.endpoint("blue/" + name, "default").value(),
+                                     .network = store.network("default").value()};
+      id_of(*nic).copy(entry.id.data(), entry.id.size());
+      attached.push_back(entry);
+    }
+    std::filesystem::create_directories(node().policy_dir());
+    const auto file = node().policy_dir() / policy::tables_file_name();
+    ASSERT_TRUE(write_file_atomically(
+        file,
+        policy::tables_file_content({.generation = ++generation_, .block = block, .attachments = attached})));
+    ASSERT_TRUE(eventually(
+        [&] { return ask("stats").value("policy_generation", std::uint64_t{0}) == generation_; }, kPatience))
+        << slurp(log_file());
+  }
+  static Frame packet(const Nic& from, const Nic& to, PacketSpec spec) {
+    spec.source = *from.address;
+    spec.destination = *to.address;
+    Frame frame = make_packet(spec);
+    std::ranges::copy(to.mac.bytes, frame.begin());
+    std::ranges::copy(from.mac.bytes, frame.begin() + 6);
+    return frame;
+  }
+  // Whether it comes, as far as what is sent after it has come.
+  bool comes(Nic& from, Nic& to, const PacketSpec& spec) {
+    const Frame frame = packet(from, to, spec);
+    Frame after = make_arp_announcement(from.mac, *from.address);
+    after.back() = static_cast<std::uint8_t>(marks_++);
+    if (!from.guest->send(frame) || !from.guest->send(after)) ADD_FAILURE() << "no room in the ring";
+    bool found = false;
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while (std::chrono::steady_clock::now() < deadline) {
+      const auto got = to.guest->receive_within(std::chrono::milliseconds(100));
+      if (!got) continue;
+      found = found || got->bytes == frame;
+      if (got->bytes == after) return found;
+    }
+    ADD_FAILURE() << "the mark is lost";
+    return false;
+  }
+
+  Nic server_;
+  Nic client_;
+  Nic other_;
+  std::uint64_t generation_ = 0;
+  int marks_ = 0;
+};
+
+TEST_F(SwitchPolicy, WhereAnAgentHasRunAGuestIsDeniedUntilItIsJudged) {
+  start_switch();
+  add_guests();
+  EXPECT_FALSE(comes(client_, server_, {.destination_port = 80}));
+  EXPECT_EQ(drops_at(client_, "not-judged-yet"), 1U);
+  EXPECT_EQ(port_of(server_).value("policy", ""), "enforced, denied until judged");
+  publish({});
+  EXPECT_TRUE(comes(client_, server_, {.destination_port = 80}));
+}
+
+TEST_F(SwitchPolicy, WithPolicyDefaultAllowItPassesUntilItIsJudged) {
+  start_switch();
+  add_guests({{"policyDefault", "allow"}});
+  EXPECT_TRUE(comes(client_, server_, {.destination_port = 80, .tcp_flags = kSyn}));
+  publish({policy_object(kDenyAll)});
+  EXPECT_FALSE(comes(client_, server_, {.destination_port = 81, .tcp_flags = kSyn}));
+}
+
+TEST_F(SwitchPolicy, HoldsBothEndsOfAConnectionToTheirPolicies) {
+  start_switch();
+  add_guests({{"requirePolicy", true}});
+  publish({policy_object(kClientToPort80)});
+  const PacketSpec open{.source_port = 4000, .destination_port = 80, .tcp_flags = kSyn};
+  EXPECT_TRUE(comes(client_, server_, open));
+  EXPECT_FALSE(comes(other_, server_, open));
+  EXPECT_FALSE(comes(client_, server_, {.source_port = 4000, .destination_port = 81, .tcp_flags = kSyn}));
+  EXPECT_EQ(drops_at(server_, "policy"), 2U);
+  // What answers belongs to the connection, what opens another one does not.
+  EXPECT_TRUE(comes(server_, client_, {.source_port = 80, .destination_port = 4000, .tcp_flags = kSynAck}));
+  EXPECT_FALSE(comes(server_, client_, {.source_port = 5000, .destination_port = 80, .tcp_flags = kSyn}));
+  EXPECT_EQ(drops_at(server_, "policy"), 3U);
+  EXPECT_TRUE(comes(client_, other_, open)) << "no policy is about these";
+}
+
+TEST_F(SwitchPolicy, FollowsTheTablesWhileFramesGo) {
+  start_switch();
+  add_guests();
+  const PacketSpec question{.protocol = kUdp, .source_port = 4000, .destination_port = 53};
+  for (int i = 0; i < 10; i++) {
+    ASSERT_NO_FATAL_FAILURE(publish({policy_object(kClientToPort80)}));
+    EXPECT_TRUE(comes(client_, server_, question)) << i;
+    ASSERT_NO_FATAL_FAILURE(publish({policy_object(kDenyAll)}));
+    EXPECT_FALSE(comes(client_, server_, question)) << i << ": a connection that is known is judged again";
+  }
+}
+
+TEST_F(SwitchPolicy, NoFrameGetsPastItWhenTheSwitchIsReplaced) {
+  start_keeper();
+  add_guests();
+  publish({policy_object(kDenyAll)});
+  const Frame forbidden = packet(client_, server_, {.destination_port = 80, .tcp_flags = kSyn});
+  for (int i = 0; i < 3; i++) {
+    const Json before = ask_keeper("status");
+    ASSERT_EQ(::kill(before.value("pid", 0), SIGKILL), 0);
+    const auto forwards = [&] {
+      client_.guest->send(forbidden);
+      const Json now = ask_keeper("status");
+      return now.value("deaths", 0) > before.value("deaths", 0) && now.value("state", "") == "forwarding";
+    };
+    ASSERT_TRUE(eventually(forwards, seconds(60)));
+    EXPECT_FALSE(comes(client_, server_, {.destination_port = 80, .tcp_flags = kSyn}));
+    EXPECT_GT(drops_at(server_, "policy"), 0U);
+  }
+}
+
+}  // namespace
+}  // namespace vmlane::test
