@@ -296,6 +296,8 @@ void VhostPort::send_to(std::uint16_t ring, std::span<rte_mbuf*> frames) {
 }
 
 void VhostPort::send(std::span<rte_mbuf*> frames) {
+  // Its turn to receive may come after that of the port that these are from.
+  if (seen_epoch_ != epoch_.load(std::memory_order_relaxed)) refresh();
   if (device_ < 0 || to_guest_.empty()) {
     for (rte_mbuf* frame : frames) {
       drop(DropReason::kNoRoom);

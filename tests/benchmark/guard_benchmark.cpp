@@ -11,6 +11,7 @@
 #include <chrono>
 #include <cstdio>
 
+#include "core/names.h"
 #include "core/record.h"
 #include "ebpf/workload.h"
 #include "tests/support/guest_messages.h"
@@ -44,7 +45,7 @@ class Program {
   // ns of a run, and what it returned.
   std::pair<double, int> run(const Frame& frame, std::uint32_t repeat) const {
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
-                .data_size_in = static_cast<std::uint32_t>(frame.size()), .repeat = repeat);
+                .data_size_in = static_cast<std::uint32_t>(frame.size()), .repeat = static_cast<int>(repeat));
     EXPECT_EQ(bpf_prog_test_run_opts(fd_.get(), &options), 0);
     return {options.duration, static_cast<int>(options.retval)};
   }

@@ -39,7 +39,7 @@ class PolicyCasesKernel : public HostFixture {
   void SetUp() override {
     HostFixture::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    programs_.emplace(value_of(ebpf::policy_programs(node().run_dir)));
+    programs_.emplace(value_of(ebpf::policy_programs(node())));
     const vmlane_policy_owner owner{};
     ASSERT_EQ(bpf_map_update_elem(programs_->map(ebpf::PolicyMap::kOwners), &kWorkload, &owner, BPF_ANY), 0);
     tables_.emplace(value_of(ebpf::PolicyTables::open(node(), {.connections = kConnections})));

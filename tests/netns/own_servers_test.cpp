@@ -19,8 +19,8 @@ class OwnServersTest : public PluginFixture {
     PluginFixture::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
     attach("server", {{"trusted", true}});
-    attach("rogue", {});
-    attach("client", {});
+    attach("rogue", Json::object());
+    attach("client", Json::object());
     address("server", "198.51.100.1/24");
     address("server", "2001:db8:1::1/64");
     address("rogue", "203.0.113.1/24");
@@ -107,7 +107,7 @@ TEST_F(OwnServersTest, ReleasedLeaseMayBeAnothersAtOnce) {
   for (const std::string& text : addresses_of(pod("client").path(), "eth0"))
     leased = text.substr(0, text.find('/'));
   ASSERT_FALSE(leased.empty());
-  attach("next", {});
+  attach("next", Json::object());
   address("next", leased + "/24");
   const auto reaches = [&] {
     return pod("next").run({"ping", "-c", "2", "-i", "0.2", "-W", "1", "-I", leased, "198.51.100.1"}).ok();

@@ -188,7 +188,7 @@ ApiServer::ApiServer(std::vector<std::string> resources, std::optional<TlsFiles>
     state_->server = std::make_unique<httplib::Server>();
   httplib::Server& server = *state_->server;
   server.new_task_queue = [] { return new httplib::ThreadPool(24); };  // a watch takes a thread
-  server.set_keep_alive_timeout(1);  // seconds; its threads end only then
+  server.set_keep_alive_timeout(1);                                    // seconds; its threads end only then
   server.Get(".*", [state = state_.get()](const httplib::Request& request, httplib::Response& response) {
     state->handle(request, response);
   });

@@ -18,7 +18,9 @@ class JoinTest : public ::testing::Test {
     if (!uid.empty()) pod["metadata"]["uid"] = uid;
     add_object(pod);
   }
-  void add_object(const Json& object) { cluster_.apply({.gone = {}, .come = {cluster_object(object, "test")}}); }
+  void add_object(const Json& object) {
+    cluster_.apply({.gone = {}, .come = {cluster_object(object, "test")}});
+  }
   AttachmentRecord& record(const std::string& pod, const std::string& ifname, const std::string& nad = {}) {
     AttachmentRecord record;
     record.state = RecordState::kDone;
@@ -148,9 +150,9 @@ TEST_F(JoinTest, ANodeWithoutAnObjectGetsOne) {
 TEST_F(JoinTest, OfTwoObjectsOfOneNameTheFirstFilesCountsWhicheverCameFirst) {
   const auto pod = [](const std::string& uid, const std::string& file) {
     return cluster_object({{"apiVersion", "v1"},
-                        {"kind", "Pod"},
-                        {"metadata", {{"namespace", "blue"}, {"name", "twice"}, {"uid", uid}}}},
-                       file, {.directory = 0, .file = file, .index = 0});
+                           {"kind", "Pod"},
+                           {"metadata", {{"namespace", "blue"}, {"name", "twice"}, {"uid", uid}}}},
+                          file, {.directory = 0, .file = file, .index = 0});
   };
   const auto late = pod("uid-b", "b.json");
   const auto early = pod("uid-a", "a.json");

@@ -54,15 +54,16 @@ TEST_F(Kubeconfig, RefusesByNameWhatIsNotSupported) {
     std::string named;
   };
   const std::vector<Case> cases = {
-      {"server: 'https://x', insecure-skip-tls-verify: true", "", "insecure-skip-tls-verify"},
-      {"server: 'https://x', proxy-url: 'http://y'", "", "proxy-url"},
-      {"server: 'https://x'", "exec: {command: get-token}", "exec"},
-      {"server: 'https://x'", "auth-provider: {name: oidc}", "auth-provider"},
-      {"server: 'https://x'", "username: a, password: b", "username"},
-      {"server: 'https://x'", "as: somebody", "\"as\""},
-      {"server: 'https://x'", "client-certificate: a.crt", "client-certificate and client-key"},
-      {"server: 'https://x'", "client-certificate-data: '%%%', client-key: k", "client-certificate-data"},
-      {"server: 'ftp://x'", "", "server"},
+      {"server: 'https://api.example', insecure-skip-tls-verify: true", "", "insecure-skip-tls-verify"},
+      {"server: 'https://api.example', proxy-url: 'http://proxy.example'", "", "proxy-url"},
+      {"server: 'https://api.example'", "exec: {command: get-token}", "exec"},
+      {"server: 'https://api.example'", "auth-provider: {name: oidc}", "auth-provider"},
+      {"server: 'https://api.example'", "username: a, password: b", "username"},
+      {"server: 'https://api.example'", "as: somebody", "\"as\""},
+      {"server: 'https://api.example'", "client-certificate: a.crt", "client-certificate and client-key"},
+      {"server: 'https://api.example'", "client-certificate-data: '%%%', client-key: k",
+       "client-certificate-data"},
+      {"server: 'ftp://api.example'", "", "server"},
       {"certificate-authority: ca.crt", "", "server"},
       {"server: 7", "", "server"},
   };
@@ -76,7 +77,7 @@ TEST_F(Kubeconfig, RefusesByNameWhatIsNotSupported) {
 }
 
 TEST_F(Kubeconfig, NamesTheContextThatIsNotThere) {
-  const auto config = read("server: 'https://x'", "", "elsewhere");
+  const auto config = read("server: 'https://api.example'", "", "elsewhere");
   ASSERT_FALSE(config);
   EXPECT_NE(config.error().text().find("elsewhere"), std::string::npos) << config.error().text();
   EXPECT_EQ(read_kubeconfig(directory_.path() / "none").error().code, Code::kNotFound);
