@@ -65,7 +65,7 @@ void NodeGuest::boot() {
   ASSERT_NO_FATAL_FAILURE(build_initramfs(files.initramfs, directory() / "root", initramfs));
   files.initramfs = initramfs;
   lab::QemuSpec spec{.name = "node", .memory_mib = 384, .vcpus = 1};
-  spec.kernel_arguments = *lab::kernel_command_line("node", {});
+  spec.kernel_arguments = *lab::kernel_command_line("node", {}) + " " + more_kernel_arguments();
   const lab::QemuPlace place{.network_namespace = launcher.path(),
                              .directory = directory() / "vm",
                              .console_log = directory() / "console",

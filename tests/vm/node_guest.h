@@ -40,6 +40,8 @@ class NodeGuest : public HostFixture {
   void TearDown() override;
   // Series of the kernel it boots.
   virtual std::string kernel() const { return kNodeKernel; }
+  // What the kernel is told besides, for what is decided when it boots.
+  virtual std::string more_kernel_arguments() const { return {}; }
 
   // Shell text in the guest.
   GuestResult guest(const std::string& command, unsigned limit = 60);
