@@ -147,11 +147,6 @@ TEST_P(GuestAnswersTest, F112_RouterIsToldOnlyWhereADefaultRouteIs) {
   EXPECT_EQ(all.options.at(kRouter), bytes_of(ip("192.0.2.1")));
 }
 
-TEST_P(GuestAnswersTest, F112_WithoutAnAddressNobodyServes) {
-  attach({{"ipam", nullptr}});
-  EXPECT_FALSE(ask(make_dhcp(mac_, discover())).has_value());
-}
-
 // Renewals are answered for as long as the attachment lives, whatever becomes of what made it.
 TEST_P(GuestAnswersTest, F112_LeaseIsRenewedAndStrangersAreNotServed) {
   attach({{"spoofCheck", false}});

@@ -33,6 +33,14 @@ class OwnServersTest : public PluginFixture {
          "esac\n");
     std::filesystem::permissions(directory() / "configure", std::filesystem::perms::owner_all);
   }
+  void TearDown() override {
+    // A client that has its lease goes on in the background.
+    for (const char* family : {"-4", "-6"}) run({"pkill", "-F", client_file(family) + ".pid"});
+    PluginFixture::TearDown();
+  }
+  std::string client_file(const std::string& family) const {
+    return (directory() / ("dhclient" + family)).string();
+  }
   void attach(const std::string& name, const Json& more) {
     ASSERT_CNI_OK(add(make_pod(name), keys(more), name));
     ASSERT_TRUE(pod(name).run({"sysctl", "-qw", "net.ipv6.conf.eth0.accept_dad=0"}).ok());
@@ -57,7 +65,7 @@ class OwnServersTest : public PluginFixture {
   }
   // dhclient of a family ("-4", "-6") in the client's pod; "-1": until it has a lease, "-r": releases it.
   bool ask(const std::string& family, const std::string& what, int seconds) const {
-    const std::string files = (directory() / ("dhclient" + family)).string();
+    const std::string files = client_file(family);
     return pod("client")
         .run({"timeout", std::to_string(seconds), "dhclient", family, what, "-sf",
               (directory() / "configure").string(), "-lf", files + ".leases", "-pf", files + ".pid", "-cf",
