@@ -19,10 +19,11 @@ struct Refusal {
   std::string_view key;
   std::string_view what_to_do;
 };
-constexpr std::array<Refusal, 3> kRefusedOfCluster = {{
+constexpr std::array<Refusal, 4> kRefusedOfCluster = {{
     {"insecure-skip-tls-verify", "the server's certificate is always verified: give certificate-authority"},
     {"proxy-url", "the API server is reached directly"},
     {"disable-compression", "leave it out: nothing is compressed"},
+    {"tls-server-name", "the certificate is verified for the host in server: give one that it names"},
 }};
 constexpr std::array<Refusal, 9> kRefusedOfUser = {{
     {"exec", "no program is run for credentials: give client-certificate and client-key, or tokenFile"},
@@ -107,7 +108,6 @@ class Kubeconfig {
     if (!config.server.starts_with("https://") && !config.server.starts_with("http://"))
       return reader.wrong("server", "a URL that begins with https://");
     while (config.server.ends_with('/')) config.server.pop_back();
-    VMLANE_ASSIGN(config.tls_server_name, reader.text("tls-server-name"));
     return read_pem(reader, "certificate-authority", config.authority);
   }
 

@@ -18,10 +18,9 @@ struct Pem {
 
 // Where the API server is and how the two prove themselves to each other.
 struct ClientConfig {
-  std::string server;           // "https://192.0.2.1:6443", no slash at its end
-  std::string tls_server_name;  // empty: that of `server`
-  Pem authority;                // who signs the server's certificate; empty: the system's authorities
-  Pem certificate;              // the client's, with `key`
+  std::string server;  // "https://192.0.2.1:6443", no slash at its end
+  Pem authority;       // who signs the server's certificate; empty: the system's authorities
+  Pem certificate;     // the client's, with `key`
   Pem key;
   std::string token;
   std::filesystem::path token_file;  // read again as it is replaced; goes before `token`

@@ -76,13 +76,7 @@ struct ApiServer::State {
     const bool watch = request.has_param("watch");
     ++(watch ? watches : lists)[request.path];
     const auto fault = take_fault(request.path, watch);
-    if (fault && fault->kind == ApiFault::Kind::kSlow) {
-      lock.unlock();
-      std::this_thread::sleep_for(std::chrono::seconds(1));
-      lock.lock();
-    } else if (fault) {
-      return misbehave(*fault, response);
-    }
+    if (fault) return misbehave(*fault, response);
     if (!resources.contains(request.path))
       return answer(response, 404, status(404, "the server could not find it"));
     if (watch)
@@ -107,8 +101,6 @@ struct ApiServer::State {
         return;
       case ApiFault::Kind::kHuge:
         response.set_content(std::string(20U << 20U, 'x'), "application/json");
-        return;
-      case ApiFault::Kind::kSlow:
         return;
     }
   }

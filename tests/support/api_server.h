@@ -18,8 +18,7 @@ struct ApiFault {
     kStatus,   // answers with `status`, and `retry_after` when that is above 0
     kCut,      // ends the connection in the middle of the answer
     kGarbage,  // answers with what is no JSON
-    kHuge,     // an event of 20 MiB; a list with such an object
-    kSlow,     // waits for a second first, then answers
+    kHuge,     // answers with 20 MiB of no JSON in one line
   };
   Kind kind = Kind::kStatus;
   int status = 500;

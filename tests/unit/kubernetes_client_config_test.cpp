@@ -30,12 +30,10 @@ class Kubeconfig : public testing::Test {
 };
 
 TEST_F(Kubeconfig, NamesServerAuthorityAndClientCertificate) {
-  const auto config =
-      read("server: 'https://192.0.2.1:6443/', certificate-authority: pki/ca.crt, tls-server-name: api",
-           "client-certificate-data: Q0VSVA==, client-key: /keys/client.key");
+  const auto config = read("server: 'https://192.0.2.1:6443/', certificate-authority: pki/ca.crt",
+                           "client-certificate-data: Q0VSVA==, client-key: /keys/client.key");
   ASSERT_OK(config);
   EXPECT_EQ(config->server, "https://192.0.2.1:6443");
-  EXPECT_EQ(config->tls_server_name, "api");
   EXPECT_EQ(config->authority.file, directory_.path() / "pki/ca.crt");  // relative to the kubeconfig
   EXPECT_EQ(config->certificate.data, "CERT");
   EXPECT_EQ(config->key.file, "/keys/client.key");
@@ -55,6 +53,7 @@ TEST_F(Kubeconfig, RefusesByNameWhatIsNotSupported) {
   };
   const std::vector<Case> cases = {
       {"server: 'https://api.example', insecure-skip-tls-verify: true", "", "insecure-skip-tls-verify"},
+      {"server: 'https://api.example', tls-server-name: api", "", "tls-server-name"},
       {"server: 'https://api.example', proxy-url: 'http://proxy.example'", "", "proxy-url"},
       {"server: 'https://api.example'", "exec: {command: get-token}", "exec"},
       {"server: 'https://api.example'", "auth-provider: {name: oidc}", "auth-provider"},
