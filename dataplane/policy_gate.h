@@ -22,7 +22,7 @@ struct PolicyRule {
 
 // NetworkPolicy for the guests of one worker: the stage that is on the other lanes' links (policy/stage.h),
 // with tables from the agent's file and connections of its own. Tables are of one generation from one frame
-// to the next: a file is never changed, only replaced.
+// to the next: a file is not written to while somebody reads it (policy/tables_file_writer.h).
 //
 // One thread: the worker's.
 class PolicyGate {
