@@ -16,11 +16,14 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A file counts once its writer has closed it; IN_MODIFY tells that somebody has begun.
+// A file counts once its writer has closed it; IN_MODIFY tells that somebody has begun. IN_MASK_ADD because
+// the watch is asked for again and again: without it the kernel empties the mask for a moment before it sets
+// it anew, and what happens in that moment is told to nobody.
 constexpr std::uint32_t kEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_MOVED_FROM | IN_MOVED_TO |
-                                  IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR;
+                                  IN_DELETE | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR |
+                                  IN_MASK_ADD;
 
-std::int64_t nanoseconds(const timespec& time) {
+std::int64_t nanoseconds_of(const timespec& time) {
   constexpr std::int64_t kSecond = 1'000'000'000;
   return std::int64_t{time.tv_sec} * kSecond + time.tv_nsec;
 }
@@ -70,8 +73,8 @@ std::optional<FileIdentity> identify(const fs::path& file) {
   return FileIdentity{.device = info.st_dev,
                       .inode = info.st_ino,
                       .size = static_cast<std::uint64_t>(info.st_size),
-                      .modified = nanoseconds(info.st_mtim),
-                      .changed = nanoseconds(info.st_ctim),
+                      .modified = nanoseconds_of(info.st_mtim),
+                      .changed = nanoseconds_of(info.st_ctim),
                       .linked = is_link || info.st_nlink > 1};
 }
 
