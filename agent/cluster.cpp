@@ -16,7 +16,7 @@ bool is_of(const Json& object, const char* version) {
   return found != object.end() && found->is_string() && *found == version;
 }
 
-bool is_on(const Json& pod, const std::string& node) {
+bool may_be_on(const Json& pod, const std::string& node) {
   const auto spec = pod.find("spec");
   if (spec == pod.end() || !spec->is_object()) return true;
   const auto bound = spec->find("nodeName");
@@ -69,7 +69,8 @@ void Cluster::read(const std::string& key) {
   const auto& same = found->second;
   if (!is_pod && !key.starts_with(kNetwork)) return;
   const Json object = same[0]->json();
-  if (is_pod ? !is_of(object, "v1") || !is_on(object, node_) : !is_of(object, "k8s.cni.cncf.io/v1")) return;
+  if (is_pod ? !is_of(object, "v1") || !may_be_on(object, node_) : !is_of(object, "k8s.cni.cncf.io/v1"))
+    return;
   std::vector<Error> problems;
   for (std::size_t i = 1; i < same.size(); i++) {
     problems.push_back({Code::kConflict, same[i]->place + ": " + key + " is given twice",

@@ -18,12 +18,6 @@ void drop_noise(Json& object) {
     annotations->erase("kubectl.kubernetes.io/last-applied-configuration");
 }
 
-std::string text_at(const Json& object, const char* key) {
-  if (!object.is_object()) return {};
-  const auto value = object.find(key);
-  return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
-}
-
 }  // namespace
 
 bool is_of_interest(const Json& object) {

@@ -31,11 +31,6 @@ std::string annotation(const multus::Pod& pod, std::string_view key) {
   return found == pod.annotations.end() ? std::string() : found->second;
 }
 
-std::string text_at(const Json& object, const char* key) {
-  const auto value = object.find(key);
-  return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
-}
-
 std::optional<Json> status_of(const multus::Pod& pod, const std::string& ifname) {
   const auto list = parse_json(annotation(pod, multus::kNetworkStatusAnnotation), "network-status");
   if (!list || !list->is_array()) return std::nullopt;

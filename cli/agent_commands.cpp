@@ -9,7 +9,7 @@
 namespace vmlane::cli {
 namespace {
 
-constexpr std::string_view kExamples =
+constexpr std::string_view kAgentExamples =
     "Examples:\n"
     "  vmlanectl agent status\n"
     "  vmlanectl agent status -o json\n"
@@ -78,7 +78,7 @@ void add_agent_commands(CLI::App& app, Context& context) {
   const auto node = std::make_shared<NodeSource>();
   CLI::App* group = app.add_subcommand("agent", "The node's agent: what it knows and what it has published");
   group->require_subcommand(1);
-  group->footer(std::string(kExamples));
+  group->footer(std::string(kAgentExamples));
   const auto add = [&](const std::string& name, const std::string& about) {
     CLI::App* command = group->add_subcommand(name, about);
     node->add_options(*command);

@@ -20,7 +20,7 @@ struct AttachmentArguments {
   bool dry_run = false;
 };
 
-constexpr std::string_view kExamples =
+constexpr std::string_view kAttachmentExamples =
     "Examples:\n"
     "  vmlanectl attachment ls\n"
     "  vmlanectl attachment ls --lab -o json\n"
@@ -138,7 +138,7 @@ void add_attachment_commands(CLI::App& app, Context& context) {
   const auto arguments = std::make_shared<AttachmentArguments>();
   CLI::App* group = app.add_subcommand("attachment", "The node's attachments, as the plugins recorded them");
   group->require_subcommand(1);
-  group->footer(std::string(kExamples));
+  group->footer(std::string(kAttachmentExamples));
 
   CLI::App* list = group->add_subcommand("ls", "List attachments");
   arguments->node.add_options(*list);

@@ -17,7 +17,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kExamples =
+constexpr std::string_view kCloudInitExamples =
     "Examples:\n"
     "  vmlanectl cloud-init --pod default/virt-launcher-vm-a-x7k2p\n"
     "  vmlanectl cloud-init --vm default/vm-a --lab --print network-config\n"
@@ -218,7 +218,7 @@ void add_cloud_init_command(CLI::App& app, Context& context) {
   CLI::App* command = app.add_subcommand(
       "cloud-init",
       "Tell a VM's cloud-init its network: the files of a NoCloud seed from the VM's attachments");
-  command->footer(std::string(kExamples));
+  command->footer(std::string(kCloudInitExamples));
   add_source_options(*command, *arguments);
   add_content_options(*command, *arguments);
   add_target_options(*command, *arguments);

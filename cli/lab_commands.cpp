@@ -15,7 +15,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kExamples =
+constexpr std::string_view kLabExamples =
     "Examples:\n"
     "  vmlanectl lab up examples/demo.yaml\n"
     "  vmlanectl lab exec vm-a -- ping -c 3 192.0.2.12\n"
@@ -193,7 +193,7 @@ void add_lab_commands(CLI::App& app, Context& context) {
   const auto arguments = std::make_shared<LabArguments>();
   CLI::App* group = app.add_subcommand("lab", "Pods and VMs on this machine, without a cluster");
   group->require_subcommand(1);
-  group->footer(std::string(kExamples));
+  group->footer(std::string(kLabExamples));
   add_up(*group, arguments, context);
 
   CLI::App* list = group->add_subcommand("ls", "List the lab's pods and VMs with their attachments");

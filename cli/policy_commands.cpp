@@ -29,7 +29,7 @@ struct PolicyArguments {
   std::string family;
 };
 
-constexpr std::string_view kExamples =
+constexpr std::string_view kPolicyExamples =
     "Examples:\n"
     "  vmlanectl policy eval --objects cluster/ --probes probes.json -o json\n"
     "  vmlanectl policy explain blue/client blue/db-0 TCP 5432 --objects cluster/\n"
@@ -238,7 +238,7 @@ void add_policy_commands(CLI::App& app, Context& context) {
   CLI::App* group =
       app.add_subcommand("policy", "Which connections policies allow: from files, or by the node's agent");
   group->require_subcommand(1);
-  group->footer(std::string(kExamples));
+  group->footer(std::string(kPolicyExamples));
 
   CLI::App* eval = group->add_subcommand("eval", "Judge a list of connections");
   add_objects_option(*eval, *arguments)->required();

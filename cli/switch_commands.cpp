@@ -15,7 +15,7 @@
 namespace vmlane::cli {
 namespace {
 
-constexpr std::string_view kExamples =
+constexpr std::string_view kSwitchExamples =
     "Examples:\n"
     "  vmlanectl switch ports\n"
     "  vmlanectl switch macs --lab\n"
@@ -122,7 +122,7 @@ void add_switch_commands(CLI::App& app, Context& context) {
   const auto node = std::make_shared<NodeSource>();
   CLI::App* group = app.add_subcommand("switch", "The vhost-user switch of the node, as it runs");
   group->require_subcommand(1);
-  group->footer(std::string(kExamples));
+  group->footer(std::string(kSwitchExamples));
   for (const Question& question : questions()) {
     CLI::App* command = group->add_subcommand(question.method, question.about);
     node->add_options(*command);

@@ -35,6 +35,10 @@ std::function<Result<T>(const Request&)> operation(Lane& lane, Kernel& kernel,
 
 }  // namespace
 
+std::unexpected<Error> changed(const std::string& what, const std::string& is, const std::string& was) {
+  return fail(Code::kChanged, what + " is " + is + ", ADD set " + was);
+}
+
 Result<> Lane::take_down(const Attachment& attachment) const {
   Transaction steps(attachment.node.log, FaultPoint());
   const Reclaim all{attachment.node, attachment.record.key, &attachment.record,

@@ -58,6 +58,12 @@ struct Inspection {
   const AttachmentRecord& record;
 };
 
+// CHECK's word for what is not as ADD has left it.
+std::unexpected<Error> changed(const std::string& what, const std::string& is, const std::string& was);
+
+// The MTU where nothing below a link says another.
+constexpr std::uint32_t kDefaultMtu = 1500;
+
 // What is to be removed. Without a record (lost state) only the key is known and objects are found by the
 // owner they carry.
 struct Reclaim {

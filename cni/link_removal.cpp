@@ -10,7 +10,7 @@
 namespace vmlane::cni {
 namespace {
 
-constexpr auto kPoll = std::chrono::microseconds(100);
+constexpr auto kRemovalPoll = std::chrono::microseconds(100);
 
 // No value where the process may have no thread more.
 std::optional<std::future<Result<>>> in_a_thread(std::shared_ptr<netlink::Netlink> links,
@@ -30,7 +30,7 @@ Result<> LinkRemovals::start(Kernel& kernel, const netlink::Namespace& where, in
   VMLANE_ASSIGN(const auto watcher, kernel.netlink(where));
   auto answer = in_a_thread(links, removal);
   if (!answer) return removal(*links);
-  while (answer->wait_for(kPoll) != std::future_status::ready) {
+  while (answer->wait_for(kRemovalPoll) != std::future_status::ready) {
     VMLANE_ASSIGN(const auto link, watcher->find_link(index));
     if (link) continue;
     under_way_.push_back(std::move(*answer));

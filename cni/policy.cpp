@@ -10,15 +10,15 @@ namespace {
 
 // In the record's handles: {"mode", "default", "programs"}.
 constexpr const char* kPolicy = "policy";
-constexpr const char* kPrograms = "programs";
+constexpr const char* kPolicyPrograms = "programs";
 constexpr const char* kCooperative = "cooperative";
 constexpr const char* kEnforced = "enforced";
 constexpr const char* kDeny = "deny";
 constexpr const char* kAllow = "allow";
 
-std::optional<ebpf::PolicyHandle> handle_in(const AttachmentRecord& record) {
+std::optional<ebpf::PolicyHandle> policy_handle_in(const AttachmentRecord& record) {
   if (!record.handles.contains(kPolicy)) return std::nullopt;
-  return ebpf::PolicyHandle::from_json(record.handles[kPolicy].value(kPrograms, Json()));
+  return ebpf::PolicyHandle::from_json(record.handles[kPolicy].value(kPolicyPrograms, Json()));
 }
 
 // On a macvtap's own device the node's packets come from the lower device like all others.
@@ -77,7 +77,7 @@ Result<> attach_policy(Attachment& attachment, const PolicyPlan& plan, const ebp
                                                        spec_for(record, link, plan.deny)));
     record.handles[kPolicy] = {{"mode", plan.cooperative ? kCooperative : kEnforced},
                                {"default", plan.deny ? kDeny : kAllow},
-                               {kPrograms, handle.to_json()}};
+                               {kPolicyPrograms, handle.to_json()}};
     return {};
   });
 }
@@ -85,7 +85,7 @@ Result<> attach_policy(Attachment& attachment, const PolicyPlan& plan, const ebp
 Result<> check_policy(const Inspection& inspection, const ebpf::WorkloadLink& link) {
   const AttachmentRecord& record = inspection.record;
   if (!record.handles.contains(kPolicy)) return {};
-  const auto handle = handle_in(record);
+  const auto handle = policy_handle_in(record);
   if (!handle) return fail(Code::kDecode, "the record's handles.policy names no programs");
   const bool deny = record.handles[kPolicy].value("default", "") == kDeny;
   return inspection.node.kernel.check_policy(inspection.node.config.run_dir, link, *handle,
@@ -95,7 +95,7 @@ Result<> check_policy(const Inspection& inspection, const ebpf::WorkloadLink& li
 Result<> forget_policy(const Reclaim& reclaim) {
   std::optional<ebpf::PolicyHandle> handle;
   if (reclaim.record != nullptr) {
-    handle = handle_in(*reclaim.record);
+    handle = policy_handle_in(*reclaim.record);
     // The record of an ADD that came to its end tells that there is none; an intent cannot.
     if (!handle && !reclaim.record->result.is_null()) return {};
   }

@@ -16,7 +16,7 @@ constexpr const char* kPrograms = "workload";   // what the kernel has
 constexpr const char* kGuard = "source_guard";  // what it was told, for CHECK
 constexpr const char* kAnswers = "answers_digest";
 
-std::optional<ebpf::WorkloadHandle> handle_in(const AttachmentRecord& record) {
+std::optional<ebpf::WorkloadHandle> workload_handle_in(const AttachmentRecord& record) {
   if (!record.handles.contains(kPrograms)) return std::nullopt;
   return ebpf::WorkloadHandle::from_json(record.handles[kPrograms]);
 }
@@ -94,7 +94,7 @@ Result<> record_workload(Attachment& attachment, const WorkloadConfig& config,
 Result<> check_workload(const Inspection& inspection, const ebpf::WorkloadLink& link) {
   const AttachmentRecord& record = inspection.record;
   if (!record.handles.contains(kPrograms)) return {};
-  const auto handle = handle_in(record);
+  const auto handle = workload_handle_in(record);
   if (!handle) return fail(Code::kDecode, "the record's handles.workload names no programs");
   std::optional<ebpf::SourceGuard> guard;
   if (record.handles.contains(kGuard)) {
@@ -109,7 +109,7 @@ Result<> forget_workload(const Reclaim& reclaim) {
   VMLANE_TRY(forget_policy(reclaim));
   std::optional<ebpf::WorkloadHandle> handle;
   if (reclaim.record != nullptr) {
-    handle = handle_in(*reclaim.record);
+    handle = workload_handle_in(*reclaim.record);
     // The record of an ADD that came to its end tells that there is none; an intent cannot.
     if (!handle && !reclaim.record->result.is_null()) return {};
   }

@@ -80,6 +80,12 @@ class CountingIterator {
 
 }  // namespace
 
+std::string text_at(const Json& object, std::string_view key) {
+  if (!object.is_object()) return {};
+  const auto value = object.find(key);
+  return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
+}
+
 std::string position_in(std::string_view text, std::size_t offset) {
   const std::string_view before = text.substr(0, std::min(offset, text.size()));
   const auto line = std::ranges::count(before, '\n') + 1;

@@ -26,6 +26,9 @@ Result<Json> parse_json(std::string_view text, std::string_view what);
 // One line of JSON; bytes that are no UTF-8 are replaced, so that it never throws.
 std::string to_text(const Json& json);
 
+// The string at `key` of an object; empty when there is none, or `object` is none.
+std::string text_at(const Json& object, std::string_view key);
+
 // "line 3, column 14" of a byte offset in `text`, both counted from 1.
 std::string position_in(std::string_view text, std::size_t offset);
 

@@ -21,10 +21,6 @@ namespace {
 using netlink::Direction;
 using netlink::FilterOrder;
 
-Direction opposite(Direction direction) {
-  return direction == Direction::kIngress ? Direction::kEgress : Direction::kIngress;
-}
-
 std::uint32_t flags_of(const PolicySpec& spec) {
   std::uint32_t flags = 0;
   if (spec.deny) flags |= VMLANE_STAGE_DENY;
@@ -63,10 +59,6 @@ Result<> set_filters(const WorkloadLink& link, const PolicyPrograms& programs, s
                                   .name = kPolicyToFilter,
                                   .class_id = key,
                                   .order = FilterOrder::kSecond});
-}
-
-Result<std::string> link_name(const WorkloadLink& link) {
-  return link.where.run<std::string>([&]() -> Result<std::string> { return link_text(link.index); });
 }
 
 Result<> check_filter(const WorkloadLink& link, Direction direction, std::span<const std::uint32_t> programs,

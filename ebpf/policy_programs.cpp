@@ -13,13 +13,13 @@
 namespace vmlane::ebpf {
 namespace {
 
-struct DestroySkeleton {
+struct DestroyPolicySkeleton {
   void operator()(policy_bpf* skeleton) const { policy_bpf::destroy(skeleton); }
 };
-using Skeleton = std::unique_ptr<policy_bpf, DestroySkeleton>;
+using PolicySkeleton = std::unique_ptr<policy_bpf, DestroyPolicySkeleton>;
 
-Result<ProgramPair> load() {
-  const Skeleton skeleton(policy_bpf::open());
+Result<ProgramPair> load_policy_programs() {
+  const PolicySkeleton skeleton(policy_bpf::open());
   if (!skeleton) return fail(libbpf_error("cannot open the policy programs", errno));
   if (const int error = policy_bpf::load(skeleton.get()); error != 0)
     return fail(libbpf_error("cannot load the policy programs", -error));
@@ -32,25 +32,25 @@ Result<ProgramPair> load() {
                    "the policy programs");
 }
 
-ProgramKind kind() {
+ProgramKind policy_kind() {
   std::size_t size = 0;
   const auto* bytes = static_cast<const char*>(policy_bpf::elf_bytes(&size));
   return {.name = "policy",
           .from_name = "vmlane_judge_fr",
           .maps = kPolicyMaps,
           .object = {bytes, size},
-          .load = load};
+          .load = load_policy_programs};
 }
 
 }  // namespace
 
 Result<PolicyPrograms> policy_programs(const NodeConfig& node) {
-  VMLANE_ASSIGN(ProgramPair pair, find_or_load(node, kind()));
+  VMLANE_ASSIGN(ProgramPair pair, find_or_load(node, policy_kind()));
   return PolicyPrograms{std::move(pair)};
 }
 
 Result<std::vector<PolicyPrograms>> all_policy_programs(const std::filesystem::path& run_dir) {
-  VMLANE_ASSIGN(auto pairs, find_all(run_dir, kind()));
+  VMLANE_ASSIGN(auto pairs, find_all(run_dir, policy_kind()));
   std::vector<PolicyPrograms> found;
   for (ProgramPair& pair : pairs) found.push_back({std::move(pair)});
   return found;

@@ -24,7 +24,7 @@ namespace vmlane::ebpf {
 namespace {
 
 // In the order of VMLANE_STAGE_*.
-constexpr std::array<std::string_view, VMLANE_STAGE_REASONS> kReasons = {
+constexpr std::array<std::string_view, VMLANE_STAGE_REASONS> kPolicyReasons = {
     "", "policy", "not-judged-yet", "malformed", "fragment", "no-connection", "ct-full", "not-ip"};
 
 // In the order of VMLANE_POLICY_* reasons.
@@ -53,7 +53,7 @@ IpAddress address_of(const std::uint32_t* words, bool v6) {
 std::string reason_of(const vmlane_policy_event& event) {
   if (event.reason == VMLANE_STAGE_BY_POLICY && event.verdict_reason < kVerdicts.size())
     return std::string(kVerdicts[event.verdict_reason]);
-  return event.reason < kReasons.size() ? std::string(kReasons[event.reason]) : "unknown";
+  return event.reason < kPolicyReasons.size() ? std::string(kPolicyReasons[event.reason]) : "unknown";
 }
 
 bool names_a_policy(std::uint32_t verdict_reason) {
@@ -382,8 +382,8 @@ std::optional<PolicyStatus> PolicyTables::status(const std::string& attachment_i
   const auto owner = key == keys.end() ? std::nullopt : contents_->owner(key->second);
   if (!owner) return std::nullopt;
   PolicyStatus status{.untold = owner->untold, .loose = owner->loose};
-  for (std::size_t reason = 1; reason < kReasons.size(); reason++)
-    status.dropped.emplace_back(kReasons[reason], owner->dropped[reason]);
+  for (std::size_t reason = 1; reason < kPolicyReasons.size(); reason++)
+    status.dropped.emplace_back(kPolicyReasons[reason], owner->dropped[reason]);
   return status;
 }
 

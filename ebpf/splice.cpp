@@ -21,10 +21,10 @@ namespace {
 
 constexpr std::string_view kProgramName = "vmlane_splice";
 
-struct DestroySkeleton {
+struct DestroySpliceSkeleton {
   void operator()(splice_bpf* skeleton) const { splice_bpf::destroy(skeleton); }
 };
-using Skeleton = std::unique_ptr<splice_bpf, DestroySkeleton>;
+using SpliceSkeleton = std::unique_ptr<splice_bpf, DestroySpliceSkeleton>;
 
 // The constants of the program, as they lie in memory.
 struct Pair {
@@ -39,8 +39,8 @@ Pair pair_of(int one_index, int other_index) {
   return {static_cast<std::uint32_t>(first), static_cast<std::uint32_t>(second)};
 }
 
-Result<Skeleton> load(const Pair& pair) {
-  Skeleton skeleton(splice_bpf::open());
+Result<SpliceSkeleton> load(const Pair& pair) {
+  SpliceSkeleton skeleton(splice_bpf::open());
   if (!skeleton) return fail(libbpf_error("cannot open the splice program", errno));
   skeleton->rodata->first_ifindex = pair.first;
   skeleton->rodata->second_ifindex = pair.second;
@@ -76,7 +76,7 @@ Result<> attach_splice(const netlink::Namespace& pod_namespace, int first_index,
                        Attach attach) {
   silence_libbpf();
   return pod_namespace.run<void>([&]() -> Result<> {
-    VMLANE_ASSIGN(const Skeleton skeleton, load(pair_of(first_index, second_index)));
+    VMLANE_ASSIGN(const SpliceSkeleton skeleton, load(pair_of(first_index, second_index)));
     const int program = bpf_program__fd(skeleton->progs.vmlane_splice);
     VMLANE_TRY(attach_to_ingress(first_index, program, attach));
     return attach_to_ingress(second_index, program, attach);

@@ -24,7 +24,7 @@ namespace {
 using netlink::Direction;
 
 // In the order of vmlane_guard_reason.
-constexpr std::array<std::string_view, VMLANE_GUARD_REASONS> kReasons = {
+constexpr std::array<std::string_view, VMLANE_GUARD_REASONS> kGuardReasons = {
     "",     "mac",       "arp",         "ipv4",
     "ipv6", "neighbour", "dhcp-server", "router",
     "vlan", "control",   "malformed",   "foreign-destination"};
@@ -236,10 +236,6 @@ Result<> remove_entries(const WorkloadPrograms& programs, std::string_view attac
   return {};
 }
 
-Direction opposite(Direction direction) {
-  return direction == Direction::kIngress ? Direction::kEgress : Direction::kIngress;
-}
-
 Result<> attach(const WorkloadLink& link, const WorkloadPrograms& programs, std::uint16_t key) {
   VMLANE_TRY(netlink::set_bpf_filter(
       link.where, link.index, link.from_workload,
@@ -247,10 +243,6 @@ Result<> attach(const WorkloadLink& link, const WorkloadPrograms& programs, std:
   return netlink::set_bpf_filter(
       link.where, link.index, opposite(link.from_workload),
       {.program = programs.to.get(), .name = "vmlane_to_workload", .class_id = key});
-}
-
-Result<std::string> link_name(const WorkloadLink& link) {
-  return link.where.run<std::string>([&]() -> Result<std::string> { return link_text(link.index); });
 }
 
 Result<> check_filter(const WorkloadLink& link, Direction direction, std::uint32_t program,
@@ -274,6 +266,10 @@ bool tells_the_same(vmlane_guard a, const vmlane_guard& b) {
 }
 
 }  // namespace
+
+Result<std::string> link_name(const WorkloadLink& link) {
+  return link.where.run<std::string>([&]() -> Result<std::string> { return link_text(link.index); });
+}
 
 Json WorkloadHandle::to_json() const {
   return {{"key", key},
@@ -377,8 +373,8 @@ std::optional<WorkloadStatus> workload_status(const WorkloadHandle& handle,
   const auto entry = entry_of(handle.guards_map, handle.key);
   if (!entry || !is_of(*entry, attachment_id)) return std::nullopt;
   WorkloadStatus status;
-  for (std::size_t reason = 1; reason < kReasons.size(); reason++)
-    status.dropped.emplace_back(kReasons[reason], entry->dropped[reason]);
+  for (std::size_t reason = 1; reason < kGuardReasons.size(); reason++)
+    status.dropped.emplace_back(kGuardReasons[reason], entry->dropped[reason]);
   for (const std::uint64_t id : entry->learned_link_locals) {
     if (id != 0) status.link_locals.push_back(link_local_of(id));
   }

@@ -35,6 +35,9 @@ struct WorkloadLink {
   netlink::Direction from_workload = netlink::Direction::kIngress;
 };
 
+// What errors call a workload's link.
+Result<std::string> link_name(const WorkloadLink& link);
+
 // What a link's programs are to do for its workload.
 struct WorkloadSpec {
   std::string attachment_id;

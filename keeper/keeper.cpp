@@ -18,8 +18,8 @@ namespace fs = std::filesystem;
 using std::chrono::milliseconds;
 
 // A socket is there a moment before its owner listens, and stays when he is gone.
-constexpr milliseconds kFirstPause{1};
-constexpr milliseconds kLongestPause{1000};
+constexpr milliseconds kFirstAttempt{1};
+constexpr milliseconds kLongestAttempt{1000};
 // An answer of the switch that takes longer never comes.
 constexpr auto kAnswerPatience = std::chrono::seconds(10);
 // For a directory of records that is not there yet.
@@ -187,7 +187,7 @@ void Keeper::connect(const std::string& id, Port& port) {
   std::error_code error;
   const bool there = fs::exists(port.relay->front_socket(), error) ||
                      !watch_.watch(port.relay->front_socket().parent_path());
-  port.pause = std::clamp(2 * port.pause, kFirstPause, kLongestPause);
+  port.pause = std::clamp(2 * port.pause, kFirstAttempt, kLongestAttempt);
   port.due = there ? std::optional(now_ + port.pause) : std::nullopt;
 }
 
@@ -216,8 +216,8 @@ void Keeper::step_ports() {
     const std::string reason = port.relay->to_json().value("last_reason", "");
     log_.warning("session ended", {{"attachment", id}, {"reason", reason}});
     // A front end that is refused at once will be so again; QEMU that is restarted makes its socket anew.
-    if (now_ - port.begun >= kLongestPause) port.pause = {};
-    port.pause = std::clamp(2 * port.pause, kFirstPause, kLongestPause);
+    if (now_ - port.begun >= kLongestAttempt) port.pause = {};
+    port.pause = std::clamp(2 * port.pause, kFirstAttempt, kLongestAttempt);
     port.due = now_ + port.pause;
   }
 }

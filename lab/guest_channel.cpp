@@ -21,7 +21,7 @@ namespace {
 namespace fs = std::filesystem;
 using Clock = std::chrono::steady_clock;
 
-constexpr auto kPoll = std::chrono::milliseconds(200);
+constexpr auto kChannelPoll = std::chrono::milliseconds(200);
 // The guest's shell holds the line in memory and reads it byte by byte.
 constexpr std::size_t kMaxText = 32 << 10;
 // A guest that is up begins a command within milliseconds; one under heavy load needs longer.
@@ -108,7 +108,7 @@ Result<> GuestChannel::send(std::string_view text) const {
 
 Result<std::string> GuestChannel::receive() const {
   pollfd ready{socket_.get(), POLLIN, 0};
-  if (::poll(&ready, 1, static_cast<int>(kPoll.count())) <= 0) {
+  if (::poll(&ready, 1, static_cast<int>(kChannelPoll.count())) <= 0) {
     if (!is_alive(qemu_)) return fail(Code::kIo, "QEMU has ended");
     return std::string();
   }

@@ -16,7 +16,7 @@
 namespace vmlane::lab {
 namespace {
 
-constexpr auto kPoll = std::chrono::milliseconds(10);
+constexpr auto kEndPoll = std::chrono::milliseconds(10);
 constexpr std::size_t kMaxErrorText = 64 << 10;
 
 struct Pipe {
@@ -103,7 +103,7 @@ bool wait_for_end(const std::vector<ProcessRef>& processes, std::chrono::millise
   const auto deadline = std::chrono::steady_clock::now() + limit;
   while (std::ranges::any_of(processes, is_alive)) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kEndPoll);
   }
   return true;
 }

@@ -18,7 +18,7 @@ namespace vmlane::lab {
 namespace {
 
 constexpr auto kPatience = std::chrono::seconds(60);
-constexpr auto kPoll = std::chrono::milliseconds(20);
+constexpr auto kSocketPoll = std::chrono::milliseconds(20);
 
 Error not_started(const SwitchPlace& place) {
   const auto said = read_file(place.output);
@@ -52,7 +52,7 @@ Result<ProcessRef> start_switch(const SwitchPlace& place, const NodeConfig& conf
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   while (!serves(config)) {
     if (!is_alive(process) || std::chrono::steady_clock::now() >= deadline) return fail(not_started(place));
-    std::this_thread::sleep_for(kPoll);
+    std::this_thread::sleep_for(kSocketPoll);
   }
   return process;
 }

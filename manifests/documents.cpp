@@ -25,11 +25,6 @@ Result<std::vector<fs::path>> files_of(const fs::path& directory) {
   return files;
 }
 
-std::string text_at(const Json& object, const char* key) {
-  const auto value = object.find(key);
-  return value != object.end() && value->is_string() ? value->get<std::string>() : std::string();
-}
-
 Result<> visit_object(const Json& object, const std::string& source, const ManifestVisitor& visitor);
 
 Result<> visit_list(const Json& list, const std::string& kind, const std::string& source,

@@ -14,6 +14,9 @@ namespace vmlane::netlink {
 
 // As the link sees it: what it receives, and what it sends.
 enum class Direction { kIngress, kEgress };
+constexpr Direction opposite(Direction direction) {
+  return direction == Direction::kIngress ? Direction::kEgress : Direction::kIngress;
+}
 
 // Filters of a direction run one after the other, the lower number first, until one decides.
 enum class FilterOrder : std::uint8_t { kFirst = 1, kSecond = 2 };

@@ -18,10 +18,6 @@ namespace {
 // Entries a request carries; a trunk of every second VLAN has more than fit into one.
 constexpr std::size_t kEntriesPerRequest = 200;
 
-std::string subject(int index) {
-  return "link with index " + std::to_string(index);
-}
-
 std::uint16_t flags_of(const PortVlans& vlans) {
   unsigned flags = 0;
   if (vlans.pvid) flags |= BRIDGE_VLAN_INFO_PVID;
@@ -125,9 +121,10 @@ std::vector<PortVlans> normalized(const std::vector<PortVlans>& vlans) {
 
 Result<bool> KernelNetlink::bridge_filters_vlans(int index) {
   VMLANE_ASSIGN(const auto message, get_link(socket_, index));
-  if (!message) return fail(Code::kNotFound, "there is no " + subject(index));
+  if (!message) return fail(Code::kNotFound, "there is no " + link_subject(index));
   const auto info = message->attributes<ifinfomsg>(IFLA_MAX).nested(IFLA_LINKINFO, IFLA_INFO_MAX);
-  if (info.string(IFLA_INFO_KIND) != "bridge") return fail(Code::kNotFound, subject(index) + " is no bridge");
+  if (info.string(IFLA_INFO_KIND) != "bridge")
+    return fail(Code::kNotFound, link_subject(index) + " is no bridge");
   return info.nested(IFLA_INFO_DATA, IFLA_BR_MAX).u8(IFLA_BR_VLAN_FILTERING).value_or(0) != 0;
 }
 
@@ -142,7 +139,7 @@ Result<> KernelNetlink::filter_vlans(int index, bool on) {
   VMLANE_ASSIGN(const Reply reply, socket_.request(message));
   if (reply.ok()) return {};
   const std::string what = std::string("cannot switch VLAN filtering ") + (on ? "on" : "off") +
-                           " for the bridge, " + subject(index);
+                           " for the bridge, " + link_subject(index);
   if (reply.error == EOPNOTSUPP) return no_filtering(what);
   return fail(reply.to_error(what));
 }
@@ -153,7 +150,7 @@ Result<std::vector<PortVlans>> KernelNetlink::port_vlans(int index) {
   Message message(RTM_GETLINK, NLM_F_DUMP, header);
   message.put_u32(IFLA_EXT_MASK, RTEXT_FILTER_BRVLAN_COMPRESSED);
   VMLANE_ASSIGN(const Reply reply, socket_.dump(message));
-  if (!reply.ok()) return fail(reply.to_error("list VLANs of " + subject(index)));
+  if (!reply.ok()) return fail(reply.to_error("list VLANs of " + link_subject(index)));
   std::vector<PortVlans> vlans;
   for (const ReceivedMessage& received : reply.messages) {
     if (received.head<ifinfomsg>().ifi_index != index) continue;
@@ -170,9 +167,9 @@ Result<> KernelNetlink::change_port_vlans(int index, const PortVlansChange& chan
   if (messages.empty()) return {};
   VMLANE_ASSIGN(const Reply reply, socket_.request_together(messages));
   if (reply.ok()) return {};
-  const std::string what = "cannot change the VLANs of " + subject(index);
+  const std::string what = "cannot change the VLANs of " + link_subject(index);
   if (reply.error == EOPNOTSUPP) return no_filtering(what);
-  return fail(reply.to_error("change the VLANs of " + subject(index)));
+  return fail(reply.to_error("change the VLANs of " + link_subject(index)));
 }
 
 }  // namespace vmlane::netlink

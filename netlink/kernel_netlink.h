@@ -63,4 +63,7 @@ class KernelNetlink final : public Netlink {
 Result<std::optional<ReceivedMessage>> get_link(Socket& socket, int index);
 Result<std::optional<ReceivedMessage>> get_link(Socket& socket, const std::string& name);
 
+// What errors call a link.
+std::string link_subject(int index);
+
 }  // namespace vmlane::netlink

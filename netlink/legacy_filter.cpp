@@ -19,7 +19,7 @@
 namespace vmlane::netlink {
 namespace {
 
-constexpr const char* kTable = "filter";
+constexpr const char* kFilterTable = "filter";
 // Somebody who changes the table between two questions makes the second fail.
 constexpr int kAttempts = 20;
 
@@ -47,7 +47,7 @@ struct Ipv6 {
 
 Result<bool> in_use(const char* names) {
   VMLANE_ASSIGN(const auto content, read_file(names));
-  return content && ("\n" + *content).find(std::string("\n") + kTable + "\n") != std::string::npos;
+  return content && ("\n" + *content).find(std::string("\n") + kFilterTable + "\n") != std::string::npos;
 }
 
 // Whether the entry at `offset`, a chain's policy, drops; false for what lies outside of the table.
@@ -71,14 +71,14 @@ Result<bool> ask() {
   if (!socket) return fail(kernel_error("cannot open a socket", errno));
   for (int attempt = 0; attempt < kAttempts; attempt++) {
     typename Family::Info info{};
-    std::strcpy(info.name, kTable);
+    std::strcpy(info.name, kFilterTable);
     socklen_t size = sizeof(info);
     if (::getsockopt(socket.get(), Family::kLevel, Family::kGetInfo, &info, &size) != 0)
       return fail(kernel_error("cannot ask iptables-legacy for its table filter", errno));
     constexpr std::size_t kHead = offsetof(typename Family::Entries, entrytable);
     std::vector<std::uint8_t> buffer(std::max(sizeof(typename Family::Entries), kHead + info.size));
     typename Family::Entries head{};
-    std::strcpy(head.name, kTable);
+    std::strcpy(head.name, kFilterTable);
     head.size = info.size;
     std::memcpy(buffer.data(), &head, kHead);
     size = static_cast<socklen_t>(kHead + info.size);

@@ -20,10 +20,6 @@ ifinfomsg link_header(int index) {
 }
 
 // "link eth0" where the name is known for sure, else by index.
-std::string subject(int index) {
-  return "link with index " + std::to_string(index);
-}
-
 Link parse_link(const ReceivedMessage& message) {
   const auto header = message.head<ifinfomsg>();
   const auto attributes = message.attributes<ifinfomsg>(IFLA_MAX);
@@ -88,9 +84,13 @@ Message change_message(int index, const LinkChange& change) {
 
 }  // namespace
 
+std::string link_subject(int index) {
+  return "link with index " + std::to_string(index);
+}
+
 Result<std::optional<ReceivedMessage>> get_link(Socket& socket, int index) {
   Message message(RTM_GETLINK, 0, link_header(index));
-  return get(socket, message, subject(index));
+  return get(socket, message, link_subject(index));
 }
 
 Result<std::optional<ReceivedMessage>> get_link(Socket& socket, const std::string& name) {
@@ -123,7 +123,7 @@ Result<> KernelNetlink::delete_link(int index) {
   Message message(RTM_DELLINK, 0, link_header(index));
   VMLANE_ASSIGN(const Reply reply, socket_.request(message));
   if (reply.ok() || reply.error == ENODEV) return {};
-  return fail(reply.to_error("delete " + subject(index)));
+  return fail(reply.to_error("delete " + link_subject(index)));
 }
 
 Result<> KernelNetlink::delete_group(std::uint32_t group) {
@@ -142,16 +142,17 @@ Result<> KernelNetlink::change_link(int index, const LinkChange& change) {
   VMLANE_ASSIGN(const Reply reply, socket_.request(message));
   if (reply.ok()) return {};
   if (reply.error == EEXIST && change.name) {
-    return fail(Code::kConflict,
-                "cannot rename " + subject(index) + " to " + *change.name + ": a link of that name exists",
-                reply.reason);
+    return fail(
+        Code::kConflict,
+        "cannot rename " + link_subject(index) + " to " + *change.name + ": a link of that name exists",
+        reply.reason);
   }
   if (reply.error == EADDRINUSE) {
     return fail(Code::kConflict,
-                "cannot bring up " + subject(index) + ": its MAC is in use on the same lower device",
+                "cannot bring up " + link_subject(index) + ": its MAC is in use on the same lower device",
                 reply.reason);
   }
-  return fail(reply.to_error("change " + subject(index)));
+  return fail(reply.to_error("change " + link_subject(index)));
 }
 
 Result<> KernelNetlink::disable_ipv6_address_generation(int index) {
@@ -162,7 +163,7 @@ Result<> KernelNetlink::disable_ipv6_address_generation(int index) {
   VMLANE_ASSIGN(const Reply reply, socket_.request(message));
   // A kernel or a link without IPv6 generates nothing.
   if (reply.ok() || reply.error == EAFNOSUPPORT) return {};
-  return fail(reply.to_error("switch off IPv6 address generation on " + subject(index)));
+  return fail(reply.to_error("switch off IPv6 address generation on " + link_subject(index)));
 }
 
 Result<std::unique_ptr<Netlink>> open_netlink(const Namespace& network_namespace) {

@@ -10,7 +10,7 @@
 namespace vmlane::netlink {
 namespace {
 
-const NftTable kTable{NftFamily::kInet, "vmlane"};
+const NftTable kMasqueradeTable{NftFamily::kInet, "vmlane"};
 constexpr const char* kPostrouting = "postrouting";
 constexpr std::int32_t kSourceNat = 100;  // NF_IP_PRI_NAT_SRC
 // The table's own objects: the base chain and the two maps.
@@ -77,7 +77,7 @@ std::string subject(const Masquerade& masquerade) {
 Result<std::vector<NftElement>> all_elements(Nftables& nftables) {
   std::vector<NftElement> all;
   for (const bool v6 : kFamilies) {
-    VMLANE_ASSIGN(const auto elements, nftables.elements(kTable, map_of(v6), v6));
+    VMLANE_ASSIGN(const auto elements, nftables.elements(kMasqueradeTable, map_of(v6), v6));
     all.insert(all.end(), elements.begin(), elements.end());
   }
   return all;
@@ -85,7 +85,7 @@ Result<std::vector<NftElement>> all_elements(Nftables& nftables) {
 
 // The same with the elements of others that have one of the addresses taken away first.
 Result<> take_over(Nftables& nftables, const Masquerade& masquerade) {
-  return nftables.update(kTable, subject(masquerade), [&](NftBatch& batch) -> Result<> {
+  return nftables.update(kMasqueradeTable, subject(masquerade), [&](NftBatch& batch) -> Result<> {
     VMLANE_ASSIGN(const auto elements, all_elements(nftables));
     for (const NftElement& element : elements) {
       const bool wanted = std::ranges::any_of(
@@ -102,7 +102,7 @@ Result<> take_over(Nftables& nftables, const Masquerade& masquerade) {
 
 Result<> set_masquerade(const Namespace& network_namespace, const Masquerade& masquerade) {
   VMLANE_ASSIGN(Nftables nftables, Nftables::open(network_namespace));
-  NftBatch batch(kTable);
+  NftBatch batch(kMasqueradeTable);
   put_table(batch);
   put_owner(batch, masquerade);
   VMLANE_ASSIGN(const Reply reply, nftables.commit(batch));
@@ -116,8 +116,8 @@ Result<bool> has_masquerade(const Namespace& network_namespace, const Masquerade
   auto nftables = Nftables::open(network_namespace);
   if (!nftables && nftables.error().code == Code::kNotFound) return false;
   if (!nftables) return fail(nftables.error());
-  VMLANE_ASSIGN(const auto lookups, nftables->rules({kTable, kPostrouting}));
-  VMLANE_ASSIGN(const auto rules, nftables->rules({kTable, chain_of(masquerade.owner)}));
+  VMLANE_ASSIGN(const auto lookups, nftables->rules({kMasqueradeTable, kPostrouting}));
+  VMLANE_ASSIGN(const auto rules, nftables->rules({kMasqueradeTable, chain_of(masquerade.owner)}));
   VMLANE_ASSIGN(const auto elements, all_elements(*nftables));
   const bool mapped = std::ranges::all_of(masquerade.addresses, [&](const IpPrefix& address) {
     return std::ranges::any_of(elements,
@@ -131,21 +131,23 @@ Result<> remove_masquerade(const Namespace& network_namespace, const std::string
   if (!nftables && nftables.error().code == Code::kNotFound) return {};
   if (!nftables) return fail(nftables.error());
   const std::string chain = chain_of(owner);
-  return nftables->update(kTable, "remove the masquerading of " + owner, [&](NftBatch& batch) -> Result<> {
-    VMLANE_ASSIGN(const bool there, nftables->has_chain({kTable, chain}));
-    if (!there) return {};
-    VMLANE_ASSIGN(const auto objects, nftables->objects_in(kTable));
-    if (objects && *objects <= kOwnObjects + 1) {
-      batch.delete_table();
-      return {};
-    }
-    VMLANE_ASSIGN(const auto elements, all_elements(*nftables));
-    for (const NftElement& element : elements) {
-      if (element.chain == chain) batch.delete_element(map_of(element.address.v6), element.address);
-    }
-    batch.delete_chain(chain);
-    return {};
-  });
+  return nftables->update(kMasqueradeTable, "remove the masquerading of " + owner,
+                          [&](NftBatch& batch) -> Result<> {
+                            VMLANE_ASSIGN(const bool there, nftables->has_chain({kMasqueradeTable, chain}));
+                            if (!there) return {};
+                            VMLANE_ASSIGN(const auto objects, nftables->objects_in(kMasqueradeTable));
+                            if (objects && *objects <= kOwnObjects + 1) {
+                              batch.delete_table();
+                              return {};
+                            }
+                            VMLANE_ASSIGN(const auto elements, all_elements(*nftables));
+                            for (const NftElement& element : elements) {
+                              if (element.chain == chain)
+                                batch.delete_element(map_of(element.address.v6), element.address);
+                            }
+                            batch.delete_chain(chain);
+                            return {};
+                          });
 }
 
 }  // namespace vmlane::netlink

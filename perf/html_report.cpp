@@ -34,7 +34,7 @@ th{color:var(--dim);font-weight:600}td:first-child,th:first-child,td.text,th.tex
 
 constexpr double kMicro = 1000;
 
-std::string title(const LaneResult& lane) {
+std::string lane_title(const LaneResult& lane) {
   return lane.guest == "container" ? lane.name : lane.name + ", " + lane.guest;
 }
 
@@ -87,7 +87,7 @@ std::string distribution_plot(const std::vector<const LaneResult*>& lanes) {
     plot.y_ticks.push_back({nines(fraction), label});
   int colour = 0;
   for (const LaneResult* lane : lanes) {
-    Line line{.label = title(*lane), .colour = colour++};
+    Line line{.label = lane_title(*lane), .colour = colour++};
     const Histogram& histogram = lane->rtt.front().histogram;
     std::uint64_t seen = 0;
     for (const auto& [value, count] : histogram.buckets()) {
@@ -128,7 +128,7 @@ std::string drift_plot(const std::vector<const LaneResult*>& lanes) {
   for (int i = 0; i <= 4; i++) plot.y_ticks.push_back({i / 4.0, figure(high * 1.05 * i / 4, 0)});
   int colour = 0;
   for (const LaneResult* lane : lanes) {
-    Line line{.label = title(*lane), .colour = colour++};
+    Line line{.label = lane_title(*lane), .colour = colour++};
     const auto blocks = blocks_of(*lane);
     for (std::size_t i = 0; i < blocks.size(); i++)
       line.points.emplace_back(
@@ -150,7 +150,7 @@ std::string ratio_plot(const std::vector<const LaneResult*>& lanes) {
     const int own = colour++;
     const auto ratio = ratio_to_container(*lane);
     if (!ratio) continue;
-    Bar bar{title(*lane), interval_text(ratio), ratio->median, std::nullopt, own};
+    Bar bar{lane_title(*lane), interval_text(ratio), ratio->median, std::nullopt, own};
     if (ratio->low != ratio->high) bar.interval = {ratio->low, ratio->high};
     plot.bars.push_back(std::move(bar));
   }
@@ -168,7 +168,7 @@ std::string series_plot(const std::vector<const LaneResult*>& lanes, const Serie
     const auto found = lane->series.find(info.key);
     if (found == lane->series.end()) continue;
     const Estimate estimate = bootstrap(found->second.values);
-    Bar bar{title(*lane), figure(estimate.median, estimate.median < 100 ? 2 : 0), estimate.median,
+    Bar bar{lane_title(*lane), figure(estimate.median, estimate.median < 100 ? 2 : 0), estimate.median,
             std::nullopt, own};
     bar.interval = {estimate.low, estimate.high};
     plot.bars.push_back(std::move(bar));
@@ -200,7 +200,7 @@ std::string round_trip_table(const std::vector<const LaneResult*>& lanes) {
       const auto us = [&](double fraction) { return figure(percentile_us(cell, fraction)); };
       const bool yardstick = lane->name == kYardstick;
       const Estimate ratio = yardstick ? Estimate{1, 1, 1} : bootstrap(cell.p50_ratio);
-      rows.push_back({title(*lane), cell.kind.title(), us(0.5), us(0.9), us(0.99), us(0.999),
+      rows.push_back({lane_title(*lane), cell.kind.title(), us(0.5), us(0.9), us(0.99), us(0.999),
                       figure(static_cast<double>(cell.histogram.max()) / kMicro), interval_text(ratio),
                       std::to_string(cell.sent), std::to_string(cell.lost)});
     }
@@ -219,7 +219,7 @@ std::string series_table(const std::vector<const LaneResult*>& lanes) {
       const int digits = value.median < 100 ? 2 : 0;
       const bool has_ratio =
           std::ranges::any_of(found->second.ratio, [](const auto& epoch) { return !epoch.empty(); });
-      rows.push_back({title(*lane), std::string(info.title) + " (" + info.unit + ")",
+      rows.push_back({lane_title(*lane), std::string(info.title) + " (" + info.unit + ")",
                       figure(value.median, digits),
                       figure(value.low, digits) + " to " + figure(value.high, digits),
                       has_ratio ? interval_text(bootstrap(found->second.ratio)) : "-"});
@@ -232,8 +232,8 @@ std::string process_table(const std::vector<const LaneResult*>& lanes) {
   std::vector<std::vector<std::string>> rows = {{"lane", "process", "ns per packet", "idle, % of a CPU"}};
   for (const LaneResult* lane : lanes) {
     for (const ProcessCpu& process : lane->processes)
-      rows.push_back(
-          {title(*lane), process.name, figure(process.ns_per_packet, 0), figure(process.idle_percent, 2)});
+      rows.push_back({lane_title(*lane), process.name, figure(process.ns_per_packet, 0),
+                      figure(process.idle_percent, 2)});
   }
   return html_table(rows, {1});
 }
@@ -276,7 +276,7 @@ std::string summary_text(const RunResult& run) {
     out +=
         "<p><span class=\"verdict\">partial</span> The run did not end: " + escape_html(run.reason) + "</p>";
   if (best != nullptr)
-    out += "<p>Nearest to the container: <b>" + escape_html(title(*best)) +
+    out += "<p>Nearest to the container: <b>" + escape_html(lane_title(*best)) +
            "</b>, whose median round trip is " + interval_text(ratio_to_container(*best)) +
            " of the container's.</p>";
   return out;

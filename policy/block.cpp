@@ -9,7 +9,6 @@
 namespace vmlane::policy {
 namespace {
 
-constexpr std::size_t kLine = VMLANE_POLICY_LINE;
 constexpr std::size_t kMaxBytes = std::size_t{2} << 30;
 
 std::size_t lines_of(std::size_t bytes) {

@@ -16,6 +16,9 @@
 // The writer's copy of the block of verdict.h. Internal to this room.
 namespace vmlane::policy {
 
+// Bytes that its parts are multiples of.
+constexpr std::size_t kLine = VMLANE_POLICY_LINE;
+
 // While it is built it grows. Once it has been published it keeps its size, and what is written is recorded
 // for the phases of the next publication (store.h). All parts are whole lines.
 class Block {

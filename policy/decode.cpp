@@ -60,6 +60,10 @@ std::string without_leading_zeros(std::string_view text) {
 
 }  // namespace
 
+std::string at(const std::string& key, std::size_t index) {
+  return key + "[" + std::to_string(index) + "]";
+}
+
 Subject::Subject(const Json& object, std::string kind, std::string source, std::vector<Problem>& problems)
     : name("?"), kind_(std::move(kind)), source_(std::move(source)), problems_(problems) {
   const Json* metadata = member(object, "metadata");

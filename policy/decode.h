@@ -38,6 +38,9 @@ class Subject {
   std::vector<Problem>& problems_;
 };
 
+// "key[index]"
+std::string at(const std::string& key, std::size_t index);
+
 // The value at `key`; nullptr when it is absent, null, or `object` is no object.
 const Json* member(const Json& object, std::string_view key);
 

@@ -12,13 +12,8 @@ namespace {
 constexpr std::int64_t kMaxPriority = 1000;
 constexpr std::size_t kMaxItems = 25;
 constexpr std::size_t kMaxRuleName = 100;
-constexpr std::int64_t kMaxPort = 65535;
 constexpr const char* kClosed = "what accepts matches nothing, what denies or passes denies everything";
 constexpr const char* kPolicyClosed = "the policy accepts nothing, and its Pass rules deny";
-
-std::string at(const std::string& key, std::size_t index) {
-  return key + "[" + std::to_string(index) + "]";
-}
 
 // Reads the rules of one direction.
 class RuleReader {

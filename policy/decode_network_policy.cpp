@@ -9,17 +9,12 @@ namespace vmlane::policy {
 namespace {
 
 constexpr std::string_view kPolicyFor = "k8s.v1.cni.cncf.io/policy-for";
-constexpr std::int64_t kMaxPort = 65535;
 
 constexpr const char* kPeerEffect = "this peer matches nothing";
 constexpr const char* kPortEffect = "this port matches nothing";
 constexpr const char* kRuleEffect = "this rule allows nothing";
 constexpr const char* kSubjectEffect =
     "it counts as met, and the policy allows nothing to the pods it isolates";
-
-std::string at(const std::string& key, std::size_t index) {
-  return key + "[" + std::to_string(index) + "]";
-}
 
 std::optional<AddressBlock> decode_block(const Json& json, const std::string& key, const Subject& subject) {
   if (!json.is_object()) {

@@ -9,7 +9,6 @@ namespace {
 
 constexpr std::string_view kNetworkStatus = "k8s.v1.cni.cncf.io/network-status";
 constexpr const char* kPodEffect = "the pod gets and sends nothing";
-constexpr std::int64_t kMaxPort = 65535;
 
 std::string text_of(const Json* json) {
   return json != nullptr && json->is_string() ? json->get<std::string>() : std::string();

@@ -28,6 +28,11 @@ using Labels = std::map<std::string, std::string>;
 // A network of the model: the cluster's own, or a NetworkAttachmentDefinition ("ns/name").
 inline constexpr std::string_view kDefaultNetwork = "default";
 
+constexpr std::int64_t kMaxPort = 65535;
+
+// The label that the API server gives each namespace, with its name.
+inline constexpr const char* kNameLabel = "kubernetes.io/metadata.name";
+
 // Something of an object that cannot be taken as it stands.
 struct Problem {
   std::string kind;

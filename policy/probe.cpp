@@ -8,8 +8,6 @@
 namespace vmlane::policy {
 namespace {
 
-constexpr std::int64_t kMaxPort = 65535;
-
 bool has_ports(std::uint8_t protocol) {
   return protocol == kTcp || protocol == kUdp || protocol == kSctp;
 }

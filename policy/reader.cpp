@@ -9,13 +9,6 @@
 namespace vmlane::policy {
 namespace {
 
-constexpr const char* kNameLabel = "kubernetes.io/metadata.name";
-
-std::string text_at(const Json& object, const char* key) {
-  const Json* value = member(object, key);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : std::string();
-}
-
 enum class Kind { kNamespace, kPod, kNode, kNetworkPolicy, kClusterPolicy, kOther };
 
 Kind kind_of(std::string_view api_version, std::string_view kind) {

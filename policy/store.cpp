@@ -21,14 +21,7 @@ Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
 
-namespace {
-
-std::string text_at(const Json& object, const char* key) {
-  if (!object.is_object() || !object.contains(key) || !object[key].is_string()) return {};
-  return object[key].get<std::string>();
-}
-
-}  // namespace
+namespace {}  // namespace
 
 Change Change::of(Json object, std::string source) {
   const Json metadata =

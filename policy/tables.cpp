@@ -8,12 +8,8 @@
 namespace vmlane::policy {
 namespace {
 
-constexpr std::size_t kLine = VMLANE_POLICY_LINE;
 constexpr std::size_t kMaxFactor = 16;
 constexpr std::array<Direction, kDirections> kBoth = {Direction::kEgress, Direction::kIngress};
-
-constexpr unsigned kNameShift = 32;
-constexpr unsigned kProtocolShift = 16;
 
 std::uint32_t name_of(std::uint64_t port) {
   return static_cast<std::uint32_t>(port >> kNameShift);

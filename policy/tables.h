@@ -24,6 +24,10 @@
 // The objects in a compact form, and the tables that follow from them. Internal to this room.
 namespace vmlane::policy {
 
+// How a named port stands in one number: name, protocol, port.
+constexpr unsigned kNameShift = 32;
+constexpr unsigned kProtocolShift = 16;
+
 class Tables {
  public:
   Tables();

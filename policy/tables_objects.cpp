@@ -7,10 +7,6 @@
 namespace vmlane::policy {
 namespace {
 
-constexpr const char* kNameLabel = "kubernetes.io/metadata.name";
-constexpr unsigned kNameShift = 32;
-constexpr unsigned kProtocolShift = 16;
-
 bool same(const Policy& a, const Policy& b) {
   const auto everything = [](const Policy& policy) {
     return std::tie(policy.kind, policy.ns, policy.name, policy.tier, policy.priority, policy.subjects,

@@ -9,7 +9,6 @@ namespace {
 constexpr std::uint32_t kLeaf = 0x80000000U;
 constexpr unsigned kStep = 4;  // bits that a node tells apart
 constexpr unsigned kEntries = 1U << kStep;
-constexpr std::uint32_t kLine = VMLANE_POLICY_LINE;
 
 unsigned nibble(const IpAddress& address, unsigned at) {
   const unsigned byte = address.bytes[at / 2];

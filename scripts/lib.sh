@@ -5,6 +5,8 @@
 
 VMLANE_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VMLANE_LOGS=$VMLANE_ROOT/build/logs
+# What one checkout has compiled another need not compile again.
+export CCACHE_BASEDIR=$VMLANE_ROOT CCACHE_NOHASHDIR=1
 
 say() { printf '%s\n' "$*"; }
 warn() { printf 'warning: %s\n' "$*" >&2; }

@@ -9,8 +9,6 @@
 namespace vmlane::cni {
 namespace {
 
-constexpr std::uint32_t kDefaultMtu = 1500;
-
 Result<netlink::Link> existing_link(netlink::Netlink& host, const std::string& name) {
   VMLANE_ASSIGN(const auto link, host.find_link(name));
   if (!link) return fail(Code::kKernel, "bridge " + name + " vanished while it was being set up");

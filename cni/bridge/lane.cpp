@@ -46,10 +46,6 @@ Result<> remove_pair(const Reclaim& reclaim, const std::optional<netlink::Link>&
   return reclaim.remove_link("remove the veth pair", reclaim.host, host_end->index);
 }
 
-Error changed(const std::string& what, const std::string& expected, const std::string& found) {
-  return Error{Code::kChanged, what + " is " + found + ", ADD set " + expected, {}, nullptr};
-}
-
 // The host end, a port of its bridge and up.
 Result<netlink::Link> check_host_end(netlink::Netlink& host, const AttachmentRecord& record) {
   const std::string name = record.handles.value("host_link", "");
@@ -73,7 +69,7 @@ Result<> check_flag(const AttachmentRecord& record, const std::string& key, cons
   if (!record.handles.contains(key)) return {};
   const bool was = record.handles.value(key, false);
   const auto shown = [](bool on) { return std::string(on ? "on" : "off"); };
-  return is == was ? Result<>() : fail(changed(what, shown(was), shown(is)));
+  return is == was ? Result<>() : changed(what, shown(is), shown(was));
 }
 
 // The port's flags and its guard.
@@ -98,9 +94,9 @@ Result<> check_pod_link(netlink::Netlink& pod, const AttachmentRecord& record) {
   // Its kind is not asked: KubeVirt's bridge binding puts a dummy of the same name, MAC and MTU in its place.
   if (!link) return fail(Code::kChanged, "interface " + name + " is gone from the pod");
   if (record.mac && link->mac.to_string() != *record.mac)
-    return fail(changed("MAC of " + name, *record.mac, link->mac.to_string()));
+    return changed("MAC of " + name, link->mac.to_string(), *record.mac);
   if (record.mtu && link->mtu != *record.mtu)
-    return fail(changed("MTU of " + name, std::to_string(*record.mtu), std::to_string(link->mtu)));
+    return changed("MTU of " + name, std::to_string(link->mtu), std::to_string(*record.mtu));
   return {};
 }
 

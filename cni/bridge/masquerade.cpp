@@ -7,10 +7,10 @@ namespace vmlane::cni {
 namespace {
 
 // In the record: the addresses, a list that is empty until they are known.
-constexpr const char* kHandle = "masquerade";
+constexpr const char* kMasqueradeHandle = "masquerade";
 
 bool is_masqueraded(const AttachmentRecord& record) {
-  return record.handles.is_object() && record.handles.contains(kHandle);
+  return record.handles.is_object() && record.handles.contains(kMasqueradeHandle);
 }
 
 // Off means that no answer comes back, unless the uplink forwards by its own switch.
@@ -29,7 +29,7 @@ Result<> warn_without_forwarding(const Attachment& attachment, bool v6) {
 
 Result<netlink::Masquerade> recorded(const AttachmentRecord& record) {
   netlink::Masquerade masquerade{.owner = record.key.id(), .addresses = {}};
-  for (const Json& text : record.handles[kHandle]) {
+  for (const Json& text : record.handles[kMasqueradeHandle]) {
     if (!text.is_string()) return fail(Code::kDecode, "record: \"masquerade\" holds " + to_text(text));
     VMLANE_ASSIGN(const IpPrefix address, IpPrefix::parse(text.get_ref<const std::string&>()));
     masquerade.addresses.push_back(address);
@@ -58,14 +58,14 @@ Result<bool> parse_ip_masq(ObjectReader& reader, bool has_ipam) {
 }
 
 void plan_masquerade(AttachmentRecord& record) {
-  record.handles[kHandle] = Json::array();
+  record.handles[kMasqueradeHandle] = Json::array();
 }
 
 Result<> add_masquerade(Attachment& attachment, const CniResult& result) {
   netlink::Masquerade masquerade{.owner = attachment.record.key.id(), .addresses = {}};
   for (const ResultIp& ip : result.ips) {
     masquerade.addresses.push_back(ip.address);
-    attachment.record.handles[kHandle].push_back(ip.address.to_string());
+    attachment.record.handles[kMasqueradeHandle].push_back(ip.address.to_string());
   }
   VMLANE_TRY(attachment.transaction.step("masquerade what leaves the subnet", [&] {
     return attachment.node.kernel.set_masquerade(attachment.host, masquerade);

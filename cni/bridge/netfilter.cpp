@@ -10,7 +10,7 @@ namespace vmlane::cni {
 namespace {
 
 // In the record: the attachment counts on our rules for its bridge.
-constexpr const char* kHandle = "bridge_accept";
+constexpr const char* kAcceptHandle = "bridge_accept";
 
 struct Families {
   bool v4 = false;
@@ -104,13 +104,13 @@ Result<> refuse_legacy(Code code, const std::string& bridge, const std::vector<D
 }
 
 bool counts_on_rules(const AttachmentRecord& record) {
-  return record.handles.is_object() && record.handles.value(kHandle, false);
+  return record.handles.is_object() && record.handles.value(kAcceptHandle, false);
 }
 
 // A rule that a neighbour put there serves this attachment as well, and must stay when the neighbour goes.
 Result<> share_rules(Attachment& attachment) {
   return attachment.transaction.step("count on the accept rules of the bridge", [&] {
-    attachment.record.handles[kHandle] = true;
+    attachment.record.handles[kAcceptHandle] = true;
     return RecordStore(attachment.node.config).write(attachment.record);
   });
 }
@@ -126,7 +126,7 @@ Result<BridgeNetfilter> parse_bridge_netfilter(ObjectReader& reader) {
 }
 
 void plan_bridge_netfilter(AttachmentRecord& record, BridgeNetfilter mode) {
-  if (mode == BridgeNetfilter::kAccept) record.handles[kHandle] = true;
+  if (mode == BridgeNetfilter::kAccept) record.handles[kAcceptHandle] = true;
 }
 
 Result<> settle_bridge_netfilter(Attachment& attachment, const std::string& bridge, BridgeNetfilter mode,

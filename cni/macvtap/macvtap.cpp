@@ -74,10 +74,6 @@ Result<> patiently(const std::function<Result<>()>& work, const std::function<Re
   }
 }
 
-std::unexpected<Error> changed(const std::string& what, const std::string& is, const std::string& was) {
-  return fail(Code::kChanged, what + " is " + is + ", ADD set " + was);
-}
-
 Result<> check_link(netlink::Netlink& pod, const netlink::Link& link, const AttachmentRecord& record) {
   const std::string& name = record.key.ifname;
   if (record.mac && link.mac.to_string() != *record.mac)

@@ -16,8 +16,6 @@
 namespace vmlane::cni {
 namespace {
 
-constexpr std::uint32_t kDefaultMtu = 1500;
-
 bool is_set(const Json& config, const char* key) {
   const std::array<Json, 5> nothing = {nullptr, false, "", Json::array(), Json::object()};
   return std::ranges::find(nothing, config.value(key, Json())) == nothing.end();

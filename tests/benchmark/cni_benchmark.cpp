@@ -11,11 +11,13 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
 #include <map>
 
 #include "core/files.h"
 #include "netlink/netlink.h"
 #include "tests/support/long_run.h"
+#include "tests/support/paths.h"
 #include "tests/support/plugin.h"
 
 namespace vmlane::test {
@@ -76,7 +78,7 @@ class CniBenchmark : public PluginFixture {
     std::vector<char*> env;
     for (std::string& entry : entries) env.push_back(entry.data());
     env.push_back(nullptr);
-    std::string path = (std::filesystem::path(VMLANE_BIN_DIR) / program).string();
+    std::string path = built(program);
     std::array<char*, 2> argv = {path.data(), nullptr};
     const Fd in(::open((directory() / "input").c_str(), O_RDONLY | O_CLOEXEC));
     const Fd out(::open((directory() / "output").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
@@ -101,7 +103,7 @@ class CniBenchmark : public PluginFixture {
                   {"CNI_CONTAINERID", container},
                   {"CNI_NETNS", "/run/netns/" + pod},
                   {"CNI_IFNAME", "eth0"},
-                  {"CNI_PATH", std::string(VMLANE_BIN_DIR) + ":/usr/lib/cni"},
+                  {"CNI_PATH", built_programs() + ":/usr/lib/cni"},
                   {"CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=" + container}},
                  config_of(type, addresses));
   }

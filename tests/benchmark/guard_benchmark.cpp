@@ -10,10 +10,12 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <map>
 
 #include "core/names.h"
 #include "core/record.h"
 #include "ebpf/workload.h"
+#include "perf/statistics.h"
 #include "tests/support/guest_messages.h"
 #include "tests/support/long_run.h"
 #include "tests/support/plugin.h"
@@ -22,14 +24,9 @@
 namespace vmlane::test {
 namespace {
 
-constexpr std::uint32_t kRepeat = 200'000;
-constexpr int kRounds = 9;
+constexpr std::uint32_t kGuardRepeat = 200'000;
+constexpr int kGuardRounds = 9;
 constexpr MacAddress kOther{{0x02, 0, 0, 0, 0, 0x77}};
-
-double median(std::vector<double> samples) {
-  std::ranges::sort(samples);
-  return samples[samples.size() / 2];
-}
 
 // A program by its id, or one that only returns.
 class Program {
@@ -87,12 +84,12 @@ class GuardBenchmark : public PluginFixture, public ::testing::WithParamInterfac
   }
   static double cost(const Program& program, const Program& empty, const Frame& frame) {
     std::vector<double> costs;
-    for (int round = 0; round < kRounds; round++) {
-      const auto [took, verdict] = program.run(frame, kRepeat);
+    for (int round = 0; round < kGuardRounds; round++) {
+      const auto [took, verdict] = program.run(frame, kGuardRepeat);
       EXPECT_EQ(verdict, -1) << "the frame is dropped or answered";
-      costs.push_back(took - empty.run(frame, kRepeat).first);
+      costs.push_back(took - empty.run(frame, kGuardRepeat).first);
     }
-    return median(costs);
+    return perf::median(costs);
   }
 };
 
@@ -129,7 +126,7 @@ TEST_P(GuardBenchmark, CostOfAPacketAndOfAnAnswer) {
       EXPECT_EQ(verdict, kRedirected) << "it is not answered";
       took.push_back(time);
     }
-    return median(took) / 1000;
+    return perf::median(took) / 1000;
   };
   std::printf(
       "%s, guard and answer: DHCP offer %.2f us, DHCP ack %.2f us, DHCPv6 advertise %.2f us, RA %.2f us   "
@@ -159,9 +156,10 @@ TEST_P(GuardBenchmark, CostOfAnAdd) {
       ASSERT_CNI_OK(del(pod.path(), conf));
     }
   }
-  const double bare = median(took["bare"]);
+  const double bare = perf::median(took["bare"]);
   std::printf("%s, ADD: bare %.1f ms, with guard %+.1f ms, with guard and answers %+.1f ms   limit +5.0\n",
-              plugin().c_str(), bare, median(took["guard"]) - bare, median(took["guard and answers"]) - bare);
+              plugin().c_str(), bare, perf::median(took["guard"]) - bare,
+              perf::median(took["guard and answers"]) - bare);
 }
 
 INSTANTIATE_TEST_SUITE_P(Lane, GuardBenchmark, ::testing::Values("vmlane-tap", "vmlane-macvtap"),

@@ -18,6 +18,7 @@
 
 #include "ebpf/policy_programs.h"
 #include "ebpf/policy_tables.h"
+#include "perf/statistics.h"
 #include "policy/native_stage.h"
 #include "policy/reader.h"
 #include "policy/store.h"
@@ -31,14 +32,9 @@ namespace {
 using ebpf::PolicyMap;
 
 constexpr std::uint32_t kIncarnation = 77;
-constexpr std::uint32_t kRepeat = 200'000;
-constexpr int kRounds = 9;
+constexpr std::uint32_t kPolicyRepeat = 200'000;
+constexpr int kPolicyRounds = 9;
 constexpr int kPass = -1;  // TC_ACT_UNSPEC
-
-double median(std::vector<double> samples) {
-  std::ranges::sort(samples);
-  return samples[samples.size() / 2];
-}
 
 // One line, with the limit where there is one.
 void told(const std::string& what, double value, const std::string& unit, std::optional<double> limit = {}) {
@@ -53,13 +49,14 @@ void told(const std::string& what, double value, const std::string& unit, std::o
 // ns of a call.
 double native_cost(const std::function<void()>& call) {
   std::vector<double> samples;
-  for (int round = 0; round < kRounds; round++) {
+  for (int round = 0; round < kPolicyRounds; round++) {
     const auto start = std::chrono::steady_clock::now();
-    for (std::uint32_t i = 0; i < kRepeat; i++) call();
+    for (std::uint32_t i = 0; i < kPolicyRepeat; i++) call();
     samples.push_back(
-        std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() / kRepeat);
+        std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() /
+        kPolicyRepeat);
   }
-  return median(samples);
+  return perf::median(samples);
 }
 
 int empty_program() {
@@ -144,7 +141,7 @@ class PolicyBenchmark : public HostFixture {
   // ns of a run.
   double run(int program, const Frame& frame, std::uint32_t* result = nullptr) const {
     LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(),
-                .data_size_in = static_cast<std::uint32_t>(frame.size()), .repeat = kRepeat);
+                .data_size_in = static_cast<std::uint32_t>(frame.size()), .repeat = kPolicyRepeat);
     EXPECT_EQ(bpf_prog_test_run_opts(program, &options), 0);
     if (result != nullptr) *result = options.retval;
     return options.duration;
@@ -152,8 +149,9 @@ class PolicyBenchmark : public HostFixture {
   // Over the empty program, whose rounds are in between.
   double cost(int program, const Frame& frame) const {
     std::vector<double> costs;
-    for (int round = 0; round < kRounds; round++) costs.push_back(run(program, frame) - run(empty_, frame));
-    return median(costs);
+    for (int round = 0; round < kPolicyRounds; round++)
+      costs.push_back(run(program, frame) - run(empty_, frame));
+    return perf::median(costs);
   }
   int verdict_program() const { return bpf_program__fd(probe_->progs.vmlane_probe_verdict); }
   // The same questions natively: the stage as a switch has it, and the verdict alone.
@@ -178,7 +176,7 @@ class PolicyBenchmark : public HostFixture {
                                             80,       VMLANE_POLICY_TCP, VMLANE_POLICY_INGRESS};
       allowed += vmlane_policy_judge(&tables, &question).allowed;
     });
-    EXPECT_EQ(allowed, kRepeat * kRounds);
+    EXPECT_EQ(allowed, kPolicyRepeat * kPolicyRounds);
     told(size + "natively, verdict on a new flow, by the last rule", verdict, "ns", 12);
   }
   static PacketSpec packet(std::uint8_t flags, std::uint16_t port = 80) {

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the agent publishes, as traffic between pods meets it: policies that come and go, an agent that is
 // killed, and what vmlanectl tells of it.
+#include <algorithm>
 #include <atomic>
+#include <filesystem>
+#include <map>
 #include <thread>
 
 #include "core/names.h"
 #include "tests/support/agent.h"
+#include "tests/support/paths.h"
 #include "tests/support/plugin.h"
 #include "tests/support/traffic.h"
 
@@ -63,7 +67,7 @@ class AgentEnforcement : public PluginFixture {
                       40s);
   }
   RunResult ctl(const std::vector<std::string>& arguments) const {
-    std::vector<std::string> command{std::string(VMLANE_BIN_DIR) + "/vmlanectl", "policy"};
+    std::vector<std::string> command{built("vmlanectl"), "policy"};
     command.insert(command.end(), arguments.begin(), arguments.end());
     command.insert(command.end(), {"--config", node_json()});
     return run(command);
@@ -190,9 +194,9 @@ TEST_F(AgentEnforcement, DropsCountersAndConnectionsAreToldByName) {
   const std::string stranger = attach("stranger");
   for (const char* name : {"web", "client", "stranger"}) ASSERT_TRUE(judged(name)) << agent().status();
   ASSERT_TRUE(comes_through("client", web, true)) << agent().status();
-  BackgroundProcess follower({std::string(VMLANE_BIN_DIR) + "/vmlanectl", "policy", "drops", "--follow", "-o",
-                              "json", "--config", node_json()},
-                             {.stdout_path = (directory() / "drops").string()});
+  BackgroundProcess follower(
+      {built("vmlanectl"), "policy", "drops", "--follow", "-o", "json", "--config", node_json()},
+      {.stdout_path = (directory() / "drops").string()});
   EXPECT_EQ(ping(netns("stranger"), web).received, 0);
 
   const auto is_ours = [&](const Json& row) {

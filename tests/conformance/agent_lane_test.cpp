@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The agent beside real plugins, on each lane: what it makes of their records and of objects in files.
+#include <filesystem>
+
 #include "core/record.h"
 #include "tests/conformance/lane_test.h"
 #include "tests/support/agent.h"

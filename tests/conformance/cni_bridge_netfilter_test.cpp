@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Key bridgeNetfilter: with br_netfilter on and a firewall whose forward policy is drop, bridged frames are
 // lost without a word. ADD says so, or makes a way for them; it is never silent. Field case F025.
+#include <filesystem>
+
 #include "tests/conformance/lane_test.h"
 #include "tests/support/traffic.h"
 

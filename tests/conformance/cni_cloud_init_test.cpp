@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmlanectl cloud-init`: what the plugins recorded, as a guest is told.
+#include <filesystem>
+
 #include "manifests/yaml.h"
 #include "tests/conformance/lane_test.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
@@ -24,8 +27,8 @@ class CloudInitTest : public LaneTest {
     return run_call(out);
   }
   static RunResult cloud_init(std::vector<std::string> more, const std::filesystem::path& node_json) {
-    more.insert(more.begin(), {VMLANE_BIN_DIR "/vmlanectl", "cloud-init", "--config", node_json.string(),
-                               "--ifname", "eth0"});
+    more.insert(more.begin(),
+                {built("vmlanectl"), "cloud-init", "--config", node_json.string(), "--ifname", "eth0"});
     return test::run(more);
   }
   static Json parsed(const std::string& text) {
@@ -76,7 +79,7 @@ TEST_P(CloudInitTest, RecordServesElsewhereWithoutTheNode) {
   ASSERT_TRUE(here.ok()) << here.err;
   const auto copy = directory() / "copy.json";
   spit(copy, slurp(record_file(id_of())));
-  const RunResult there = test::run({VMLANE_BIN_DIR "/vmlanectl", "cloud-init", "--record", copy.string()});
+  const RunResult there = test::run({built("vmlanectl"), "cloud-init", "--record", copy.string()});
   EXPECT_TRUE(there.ok()) << there.err;
   EXPECT_EQ(there.out, here.out);
 }

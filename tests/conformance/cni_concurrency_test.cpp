@@ -2,6 +2,7 @@
 // Many calls at once, as at the start of a node: one bridge, one gateway address, distinct addresses, and no
 // pod ever without its bridge.
 #include <csignal>
+#include <filesystem>
 #include <set>
 
 #include "tests/conformance/lane_test.h"

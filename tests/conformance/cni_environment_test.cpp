@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The protocol's environment: which variables an operation needs, how their values are judged, in which order
 // it is said. The order and the texts are those of the Go skeleton, which runtimes and their tests rely on.
+#include <algorithm>
+
 #include "tests/conformance/lane_test.h"
 
 namespace vmlane::test {

@@ -2,6 +2,8 @@
 // The crash matrix: ADD is made to fail, or is killed, at each of its steps, and DEL likewise. Field case
 // F003(d).
 #include <csignal>
+#include <filesystem>
+#include <functional>
 
 #include "tests/conformance/lane_test.h"
 

@@ -6,8 +6,8 @@
 namespace vmlane::test {
 namespace {
 
-constexpr MacAddress kForeign{{0x02, 0, 0, 0, 0, 0x66}};
-constexpr std::uint16_t kRarp = 0x8035;
+constexpr MacAddress kForeignMac{{0x02, 0, 0, 0, 0, 0x66}};
+constexpr std::uint16_t kRarpType = 0x8035;
 constexpr std::uint16_t kVlan = 0x8100;
 constexpr std::uint16_t kServiceVlan = 0x88a8;
 
@@ -51,10 +51,10 @@ TEST_P(MacGuardTest, ForeignSourceAddressesDoNotReachTheBridge) {
   MacAddress first = mac_;
   first.bytes[0] ^= 4;
   for (const MacAddress& source :
-       {kForeign, almost, first, MacAddress{}, broadcast_mac(), MacAddress{{0x01, 0, 0x5e, 0, 0, 1}}}) {
+       {kForeignMac, almost, first, MacAddress{}, broadcast_mac(), MacAddress{{0x01, 0, 0x5e, 0, 0, 1}}}) {
     EXPECT_FALSE(passes(make_test_frame(broadcast_mac(), source, "foreign"))) << source.to_string();
   }
-  EXPECT_FALSE(passes(tagged(kForeign, {kVlan}, kEtherTypeTest, Bytes(46, 'x'))));
+  EXPECT_FALSE(passes(tagged(kForeignMac, {kVlan}, kEtherTypeTest, Bytes(46, 'x'))));
 }
 
 TEST_P(MacGuardTest, ArpOfAnotherSenderDoesNotReachTheBridge) {
@@ -62,10 +62,10 @@ TEST_P(MacGuardTest, ArpOfAnotherSenderDoesNotReachTheBridge) {
   const std::vector<std::vector<std::uint16_t>> wrappings = {
       {}, {kVlan}, {kVlan, kServiceVlan}, {kVlan, kVlan, kServiceVlan}};
   for (const auto& tags : wrappings) {
-    for (const std::uint16_t type : {kEtherTypeArp, kRarp}) {
+    for (const std::uint16_t type : {kEtherTypeArp, kRarpType}) {
       SCOPED_TRACE(std::to_string(tags.size()) + " tags, type " + std::to_string(type));
       EXPECT_TRUE(passes(tagged(mac_, tags, type, arp_from(mac_))));
-      EXPECT_FALSE(passes(tagged(mac_, tags, type, arp_from(kForeign))));
+      EXPECT_FALSE(passes(tagged(mac_, tags, type, arp_from(kForeignMac))));
     }
   }
 }
@@ -80,15 +80,15 @@ TEST_P(MacGuardTest, ArpThatCannotBeReadDoesNotReachTheBridge) {
 
 TEST_P(MacGuardTest, WithoutTheKeyAllPasses) {
   attach(Json::object());
-  EXPECT_TRUE(passes(make_test_frame(broadcast_mac(), kForeign, "foreign")));
-  EXPECT_TRUE(passes(make_frame(broadcast_mac(), mac_, kEtherTypeArp, arp_from(kForeign))));
+  EXPECT_TRUE(passes(make_test_frame(broadcast_mac(), kForeignMac, "foreign")));
+  EXPECT_TRUE(passes(make_frame(broadcast_mac(), mac_, kEtherTypeArp, arp_from(kForeignMac))));
 }
 
 TEST_P(MacGuardTest, MacThatTheRuntimeAskedForIsTheOneThatPasses) {
   const MacAddress asked{{0x02, 0, 0, 0, 0, 0x31}};
   attach({{"macspoofchk", true}, {"runtimeConfig", {{"mac", asked.to_string()}}}});
   EXPECT_EQ(mac_, asked);
-  EXPECT_FALSE(passes(make_test_frame(broadcast_mac(), kForeign, "foreign")));
+  EXPECT_FALSE(passes(make_test_frame(broadcast_mac(), kForeignMac, "foreign")));
 }
 
 TEST_P(MacGuardTest, CheckTellsThatItIsGone) {

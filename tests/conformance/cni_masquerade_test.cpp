@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
+#include <filesystem>
+
 #include "tests/conformance/lane_test.h"
 #include "tests/support/frames.h"
 #include "tests/support/long_run.h"

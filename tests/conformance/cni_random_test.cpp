@@ -4,6 +4,7 @@
 // twice, none is lost, and every attachment that is there carries traffic.
 #include <array>
 #include <atomic>
+#include <filesystem>
 #include <list>
 #include <random>
 #include <set>

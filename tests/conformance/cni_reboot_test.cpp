@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What a node finds after it lost power: records and addresses on disk, nothing in the kernel, another boot
 // id. Contracts 2.4; field cases F002, F008.
+#include <filesystem>
+
 #include "tests/conformance/lane_test.h"
 
 namespace vmlane::test {

@@ -2,6 +2,8 @@
 // Keys of the reference bridge plugin that say how addresses come to be and how the interface is left:
 // "enabledad" (field case F085), "forceAddress", "disableContainerInterface" (F113); and definitions as they
 // are published for `bridge` and `cnv-bridge`, with nothing but the type changed.
+#include <algorithm>
+
 #include "tests/conformance/lane_test.h"
 
 namespace vmlane::test {

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The capability `bandwidth`: rates in both directions, held where the pod cannot lift them.
 #include <atomic>
+#include <filesystem>
+#include <thread>
 
 #include "tests/conformance/lane_test.h"
 #include "tests/support/frames.h"

@@ -1,24 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // The source guard: what a workload sends under a sender that is not its own, or in a part that is not a
 // guest's, does not reach the bridge or a macvtap's lower device; all that an honest guest needs does.
+#include <filesystem>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <sstream>
 
 #include "ebpf/workload.h"
 #include "tests/conformance/sender_test.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
 
 constexpr std::uint16_t kIpv6 = 0x86dd;
+constexpr std::uint8_t kUdpProtocol = 17;
 constexpr std::uint16_t kRarp = 0x8035;
-constexpr std::uint8_t kUdp = 17;
-constexpr std::uint8_t kTcp = 6;
+constexpr std::uint8_t kTcpProtocol = 6;
 constexpr std::uint8_t kIcmpv6 = 58;
 constexpr std::uint8_t kHopByHop = 0;
 constexpr std::uint8_t kFragment = 44;
-constexpr MacAddress kForeign{{0x02, 0, 0, 0, 0, 0x66}};
+constexpr MacAddress kStrangeMac{{0x02, 0, 0, 0, 0, 0x66}};
 constexpr MacAddress kVrrp{{0x00, 0x00, 0x5e, 0x00, 0x01, 0x0a}};
 
 std::vector<std::uint8_t> ip_bytes(const std::string& text) {
@@ -157,48 +160,52 @@ TEST_P(SourceGuardTest, ArpSpeaksForTheWorkloadAlone) {
           {"reply", kEtherTypeArp, arp(2, mac_, v4_), true},
           {"reply for the gateway", kEtherTypeArp, arp(2, mac_, "192.0.2.1"), false},
           {"request as a neighbour", kEtherTypeArp, arp(1, mac_, "192.0.2.99"), false},
-          {"another hardware sender", kEtherTypeArp, arp(1, kForeign, v4_), false},
+          {"another hardware sender", kEtherTypeArp, arp(1, kStrangeMac, v4_), false},
           {"another operation", kEtherTypeArp, arp(8, mac_, v4_), false},
           {"reply from nobody", kEtherTypeArp, arp(2, mac_, "0.0.0.0"), false},
           {"cut short", kEtherTypeArp, Bytes(12), false},
           {"announcement of a migrated guest", kRarp, arp(3, mac_, "0.0.0.0"), true},
-          {"announcement of another", kRarp, arp(3, kForeign, "0.0.0.0"), false}});
+          {"announcement of another", kRarp, arp(3, kStrangeMac, "0.0.0.0"), false}});
 }
 
 TEST_P(SourceGuardTest, Ipv4ComesFromTheWorkloadsAddress) {
   attach();
   const std::string all = "255.255.255.255";
-  expect({{"own", kEtherTypeIpv4, ipv4(v4_, "198.51.100.1", kTcp, Bytes(20)), true},
-          {"own, UDP", kEtherTypeIpv4, ipv4(v4_, "198.51.100.1", kUdp, udp(1000, 53)), true},
-          {"own, later fragment", kEtherTypeIpv4, ipv4(v4_, "198.51.100.1", kUdp, Bytes(16), 100), true},
-          {"a neighbour's", kEtherTypeIpv4, ipv4("192.0.2.99", "198.51.100.1", kTcp, Bytes(20)), false},
-          {"a neighbour's, fragment", kEtherTypeIpv4,
-           ipv4("192.0.2.99", "198.51.100.1", kUdp, Bytes(16), 100), false},
-          {"link-local", kEtherTypeIpv4, ipv4("169.254.7.7", "224.0.0.251", kUdp, udp(5353, 5353)), false},
-          {"DHCP client", kEtherTypeIpv4, ipv4("0.0.0.0", all, kUdp, udp(68, 67)), true},
-          {"no address, no DHCP", kEtherTypeIpv4, ipv4("0.0.0.0", all, kUdp, udp(1000, 67)), false},
-          {"no address, not to all", kEtherTypeIpv4, ipv4("0.0.0.0", "192.0.2.1", kUdp, udp(68, 67)), false},
-          {"DHCP server", kEtherTypeIpv4, ipv4(v4_, all, kUdp, udp(67, 68)), false},
-          {"header cut short", kEtherTypeIpv4, Bytes{0x45, 0, 0, 20}, false},
-          {"no IPv4", kEtherTypeIpv4, Bytes(46), false}});
+  expect(
+      {{"own", kEtherTypeIpv4, ipv4(v4_, "198.51.100.1", kTcpProtocol, Bytes(20)), true},
+       {"own, UDP", kEtherTypeIpv4, ipv4(v4_, "198.51.100.1", kUdpProtocol, udp(1000, 53)), true},
+       {"own, later fragment", kEtherTypeIpv4, ipv4(v4_, "198.51.100.1", kUdpProtocol, Bytes(16), 100), true},
+       {"a neighbour's", kEtherTypeIpv4, ipv4("192.0.2.99", "198.51.100.1", kTcpProtocol, Bytes(20)), false},
+       {"a neighbour's, fragment", kEtherTypeIpv4,
+        ipv4("192.0.2.99", "198.51.100.1", kUdpProtocol, Bytes(16), 100), false},
+       {"link-local", kEtherTypeIpv4, ipv4("169.254.7.7", "224.0.0.251", kUdpProtocol, udp(5353, 5353)),
+        false},
+       {"DHCP client", kEtherTypeIpv4, ipv4("0.0.0.0", all, kUdpProtocol, udp(68, 67)), true},
+       {"no address, no DHCP", kEtherTypeIpv4, ipv4("0.0.0.0", all, kUdpProtocol, udp(1000, 67)), false},
+       {"no address, not to all", kEtherTypeIpv4, ipv4("0.0.0.0", "192.0.2.1", kUdpProtocol, udp(68, 67)),
+        false},
+       {"DHCP server", kEtherTypeIpv4, ipv4(v4_, all, kUdpProtocol, udp(67, 68)), false},
+       {"header cut short", kEtherTypeIpv4, Bytes{0x45, 0, 0, 20}, false},
+       {"no IPv4", kEtherTypeIpv4, Bytes(46), false}});
 }
 
 TEST_P(SourceGuardTest, Ipv6ComesFromTheWorkloadsAddresses) {
   attach();
   const std::string peer = "2001:db8::1";
   const Bytes mld_header = {kIcmpv6, 0, 5, 2, 0, 0, 1, 0};
-  expect({{"own", kIpv6, ipv6(v6_, peer, kTcp, Bytes(20)), true},
-          {"link-local of the MAC", kIpv6, ipv6(link_local_, "ff02::2", kUdp, udp(1000, 53)), true},
-          {"a neighbour's", kIpv6, ipv6("2001:db8::99", peer, kTcp, Bytes(20)), false},
-          {"unspecified", kIpv6, ipv6("::", peer, kTcp, Bytes(20)), false},
-          {"MLD before there is an address", kIpv6,
-           ipv6("::", "ff02::16", kHopByHop, mld_header + Bytes{143, 0, 0, 0, 0, 0, 0, 0}), true},
-          {"DHCPv6 client", kIpv6, ipv6(link_local_, "ff02::1:2", kUdp, udp(546, 547)), true},
-          {"DHCPv6 server", kIpv6, ipv6(link_local_, peer, kUdp, udp(547, 546)), false},
-          {"DHCPv6 server behind a header", kIpv6,
-           ipv6(link_local_, peer, kHopByHop, Bytes{kUdp, 0, 1, 4, 0, 0, 0, 0} + udp(547, 546)), false},
-          {"header cut short", kIpv6, Bytes{0x60, 0, 0, 0}, false},
-          {"no IPv6", kIpv6, Bytes(46), false}});
+  expect(
+      {{"own", kIpv6, ipv6(v6_, peer, kTcpProtocol, Bytes(20)), true},
+       {"link-local of the MAC", kIpv6, ipv6(link_local_, "ff02::2", kUdpProtocol, udp(1000, 53)), true},
+       {"a neighbour's", kIpv6, ipv6("2001:db8::99", peer, kTcpProtocol, Bytes(20)), false},
+       {"unspecified", kIpv6, ipv6("::", peer, kTcpProtocol, Bytes(20)), false},
+       {"MLD before there is an address", kIpv6,
+        ipv6("::", "ff02::16", kHopByHop, mld_header + Bytes{143, 0, 0, 0, 0, 0, 0, 0}), true},
+       {"DHCPv6 client", kIpv6, ipv6(link_local_, "ff02::1:2", kUdpProtocol, udp(546, 547)), true},
+       {"DHCPv6 server", kIpv6, ipv6(link_local_, peer, kUdpProtocol, udp(547, 546)), false},
+       {"DHCPv6 server behind a header", kIpv6,
+        ipv6(link_local_, peer, kHopByHop, Bytes{kUdpProtocol, 0, 1, 4, 0, 0, 0, 0} + udp(547, 546)), false},
+       {"header cut short", kIpv6, Bytes{0x60, 0, 0, 0}, false},
+       {"no IPv6", kIpv6, Bytes(46), false}});
 }
 
 TEST_P(SourceGuardTest, NeighbourDiscoverySpeaksForTheWorkloadAlone) {
@@ -209,13 +216,13 @@ TEST_P(SourceGuardTest, NeighbourDiscoverySpeaksForTheWorkloadAlone) {
           {"duplicate detection", kIpv6, ipv6("::", all, kIcmpv6, nd(135, v6_, nullptr)), true},
           {"duplicate detection of another's", kIpv6,
            ipv6("::", all, kIcmpv6, nd(135, "2001:db8::99", nullptr)), false},
-          {"duplicate detection under another MAC", kIpv6, ipv6("::", all, kIcmpv6, nd(135, v6_, &kForeign)),
-           false},
+          {"duplicate detection under another MAC", kIpv6,
+           ipv6("::", all, kIcmpv6, nd(135, v6_, &kStrangeMac)), false},
           {"advertisement from nowhere", kIpv6, ipv6("::", all, kIcmpv6, nd(136, v6_, &mac_)), false},
           {"advertisement", kIpv6, ipv6(v6_, all, kIcmpv6, nd(136, v6_, &mac_)), true},
           {"advertisement for the gateway", kIpv6, ipv6(v6_, all, kIcmpv6, nd(136, "2001:db8::1", &mac_)),
            false},
-          {"another MAC in the option", kIpv6, ipv6(v6_, all, kIcmpv6, nd(136, v6_, &kForeign)), false},
+          {"another MAC in the option", kIpv6, ipv6(v6_, all, kIcmpv6, nd(136, v6_, &kStrangeMac)), false},
           {"from afar", kIpv6, ipv6(v6_, all, kIcmpv6, nd(136, v6_, &mac_), 64), false},
           {"in a fragment", kIpv6, ipv6(v6_, all, kFragment, fragment + nd(136, v6_, &mac_)), false},
           {"router solicitation", kIpv6,
@@ -232,8 +239,8 @@ TEST_P(SourceGuardTest, GuestChoosesItsLinkLocalAddressOnceAndNeverTheGateways) 
     expect({{"gateway's", kIpv6, ipv6("::", "ff02::1", kIcmpv6, nd(135, gateway, nullptr)), false}});
   expect({{"first", kIpv6, ipv6("::", "ff02::1", kIcmpv6, nd(135, "fe80::1234", nullptr)), true},
           {"second", kIpv6, ipv6("fe80::5678", "ff02::1", kIcmpv6, nd(136, "fe80::5678", &mac_)), true},
-          {"first again", kIpv6, ipv6("fe80::1234", "ff02::fb", kUdp, udp(5353, 5353)), true},
-          {"third", kIpv6, ipv6("fe80::9abc", "ff02::fb", kUdp, udp(5353, 5353)), false}});
+          {"first again", kIpv6, ipv6("fe80::1234", "ff02::fb", kUdpProtocol, udp(5353, 5353)), true},
+          {"third", kIpv6, ipv6("fe80::9abc", "ff02::fb", kUdpProtocol, udp(5353, 5353)), false}});
 }
 
 // The program tells the bulk of honest traffic by its first bytes; what only looks like it must not get by.
@@ -244,19 +251,19 @@ TEST_P(SourceGuardTest, UnicastIsJudgedAsBroadcastIs) {
   const std::string peer6 = "2001:db8::1";
   constexpr std::uint16_t kMoreFragments = 0x2000;
   std::vector<Row> rows = {
-      {"own TCP", kEtherTypeIpv4, ipv4(v4_, peer4, kTcp, Bytes(20)), true},
-      {"own UDP", kEtherTypeIpv4, ipv4(v4_, peer4, kUdp, udp(1000, 2000)), true},
-      {"own TCP over IPv6", kIpv6, ipv6(v6_, peer6, kTcp, Bytes(20)), true},
-      {"own UDP over IPv6", kIpv6, ipv6(v6_, peer6, kUdp, udp(1000, 2000)), true},
-      {"a neighbour's TCP", kEtherTypeIpv4, ipv4("192.0.2.99", peer4, kTcp, Bytes(20)), false},
-      {"a neighbour's UDP", kEtherTypeIpv4, ipv4("192.0.2.99", peer4, kUdp, udp(1000, 2000)), false},
-      {"a neighbour's TCP over IPv6", kIpv6, ipv6("2001:db8::99", peer6, kTcp, Bytes(20)), false},
-      {"DHCP server", kEtherTypeIpv4, ipv4(v4_, peer4, kUdp, udp(67, 68)), false},
-      {"DHCP server in a fragment", kEtherTypeIpv4, ipv4(v4_, peer4, kUdp, udp(67, 68), kMoreFragments),
-       false},
-      {"DHCPv6 server", kIpv6, ipv6(v6_, peer6, kUdp, udp(547, 546)), false},
+      {"own TCP", kEtherTypeIpv4, ipv4(v4_, peer4, kTcpProtocol, Bytes(20)), true},
+      {"own UDP", kEtherTypeIpv4, ipv4(v4_, peer4, kUdpProtocol, udp(1000, 2000)), true},
+      {"own TCP over IPv6", kIpv6, ipv6(v6_, peer6, kTcpProtocol, Bytes(20)), true},
+      {"own UDP over IPv6", kIpv6, ipv6(v6_, peer6, kUdpProtocol, udp(1000, 2000)), true},
+      {"a neighbour's TCP", kEtherTypeIpv4, ipv4("192.0.2.99", peer4, kTcpProtocol, Bytes(20)), false},
+      {"a neighbour's UDP", kEtherTypeIpv4, ipv4("192.0.2.99", peer4, kUdpProtocol, udp(1000, 2000)), false},
+      {"a neighbour's TCP over IPv6", kIpv6, ipv6("2001:db8::99", peer6, kTcpProtocol, Bytes(20)), false},
+      {"DHCP server", kEtherTypeIpv4, ipv4(v4_, peer4, kUdpProtocol, udp(67, 68)), false},
+      {"DHCP server in a fragment", kEtherTypeIpv4,
+       ipv4(v4_, peer4, kUdpProtocol, udp(67, 68), kMoreFragments), false},
+      {"DHCPv6 server", kIpv6, ipv6(v6_, peer6, kUdpProtocol, udp(547, 546)), false},
       {"router advertisement", kIpv6, ipv6(v6_, peer6, kIcmpv6, Bytes{134} + Bytes(15)), false},
-      {"another MAC", kEtherTypeIpv4, ipv4(v4_, peer4, kTcp, Bytes(20)), false, kForeign}};
+      {"another MAC", kEtherTypeIpv4, ipv4(v4_, peer4, kTcpProtocol, Bytes(20)), false, kStrangeMac}};
   for (Row& row : rows) row.destination = node;
   expect(rows);
 }
@@ -275,40 +282,43 @@ TEST_P(SourceGuardTest, LinkControlAndTagsAreNotAGuests) {
           {"EAPOL", 0x888e, Bytes(46), false},
           {"tagged", 0x8100, tag(7), false},
           {"with a priority tag", 0x8100, tag(0), true},
-          {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign}});
+          {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kStrangeMac}});
 }
 
 TEST_P(SourceGuardTest, TrustedGuestMayServeAndRoute) {
   attach({{"trusted", true}});
   expect(
-      {{"DHCP server", kEtherTypeIpv4, ipv4(v4_, "255.255.255.255", kUdp, udp(67, 68)), true},
+      {{"DHCP server", kEtherTypeIpv4, ipv4(v4_, "255.255.255.255", kUdpProtocol, udp(67, 68)), true},
        {"router advertisement", kIpv6, ipv6(link_local_, "ff02::1", kIcmpv6, Bytes{134} + Bytes(15)), true},
-       {"a neighbour's address", kEtherTypeIpv4, ipv4("192.0.2.99", "192.0.2.1", kTcp, Bytes(20)), false}});
+       {"a neighbour's address", kEtherTypeIpv4, ipv4("192.0.2.99", "192.0.2.1", kTcpProtocol, Bytes(20)),
+        false}});
 }
 
 TEST_P(SourceGuardTest, AllowedAddressesPass) {
   attach({{"allowedAddresses", {"198.51.100.0/24", "2001:db8:1::/64", kVrrp.to_string()}}});
-  expect(
-      {{"prefix", kEtherTypeIpv4, ipv4("198.51.100.77", "192.0.2.1", kTcp, Bytes(20)), true},
-       {"IPv6 prefix", kIpv6, ipv6("2001:db8:1::77", "2001:db8::1", kTcp, Bytes(20)), true},
-       {"virtual router", kEtherTypeArp, arp(2, kVrrp, "198.51.100.1"), true, kVrrp},
-       {"its MAC under the own", kEtherTypeArp, arp(2, kVrrp, "198.51.100.1"), false},
-       {"outside the prefix", kEtherTypeIpv4, ipv4("198.51.101.77", "192.0.2.1", kTcp, Bytes(20)), false}});
+  expect({{"prefix", kEtherTypeIpv4, ipv4("198.51.100.77", "192.0.2.1", kTcpProtocol, Bytes(20)), true},
+          {"IPv6 prefix", kIpv6, ipv6("2001:db8:1::77", "2001:db8::1", kTcpProtocol, Bytes(20)), true},
+          {"virtual router", kEtherTypeArp, arp(2, kVrrp, "198.51.100.1"), true, kVrrp},
+          {"its MAC under the own", kEtherTypeArp, arp(2, kVrrp, "198.51.100.1"), false},
+          {"outside the prefix", kEtherTypeIpv4, ipv4("198.51.101.77", "192.0.2.1", kTcpProtocol, Bytes(20)),
+           false}});
 }
 
 TEST_P(SourceGuardTest, WithoutAnAllocatorOnlyTheMacBinds) {
   attach({{"ipam", nullptr}, {"isGateway", false}});
-  expect({{"any IPv4 address", kEtherTypeIpv4, ipv4("198.51.100.77", "192.0.2.1", kTcp, Bytes(20)), true},
+  expect({{"any IPv4 address", kEtherTypeIpv4, ipv4("198.51.100.77", "192.0.2.1", kTcpProtocol, Bytes(20)),
+           true},
           {"ARP of any address", kEtherTypeArp, arp(1, mac_, "198.51.100.77"), true},
-          {"ARP of another MAC", kEtherTypeArp, arp(1, kForeign, "198.51.100.77"), false},
-          {"DHCP server", kEtherTypeIpv4, ipv4("198.51.100.7", "255.255.255.255", kUdp, udp(67, 68)), false},
-          {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign}});
+          {"ARP of another MAC", kEtherTypeArp, arp(1, kStrangeMac, "198.51.100.77"), false},
+          {"DHCP server", kEtherTypeIpv4, ipv4("198.51.100.7", "255.255.255.255", kUdpProtocol, udp(67, 68)),
+           false},
+          {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kStrangeMac}});
 }
 
 TEST_P(SourceGuardTest, WithoutAnAllocatorTheNamedAddressesBind) {
   attach({{"ipam", nullptr}, {"isGateway", false}, {"allowedAddresses", {"198.51.100.77"}}});
-  expect({{"named", kEtherTypeIpv4, ipv4("198.51.100.77", "192.0.2.1", kTcp, Bytes(20)), true},
-          {"another", kEtherTypeIpv4, ipv4("198.51.100.78", "192.0.2.1", kTcp, Bytes(20)), false}});
+  expect({{"named", kEtherTypeIpv4, ipv4("198.51.100.77", "192.0.2.1", kTcpProtocol, Bytes(20)), true},
+          {"another", kEtherTypeIpv4, ipv4("198.51.100.78", "192.0.2.1", kTcpProtocol, Bytes(20)), false}});
 }
 
 // What is granted to the workload on a network that gives out its addresses by itself.
@@ -334,7 +344,8 @@ class LearningTest : public SourceGuardTest {
     reply.resize(236);
     reply = reply + Bytes{0x63, 0x82, 0x53, 0x63, 53, 1, 5, 51, 4} + bytes32(seconds) + Bytes{255};
     const auto length = static_cast<std::uint8_t>(reply.size() + 8 - 256);
-    grant(kEtherTypeIpv4, ipv4("198.51.100.1", address, kUdp, Bytes{0, 67, 0, 68, 1, length, 0, 0} + reply));
+    grant(kEtherTypeIpv4,
+          ipv4("198.51.100.1", address, kUdpProtocol, Bytes{0, 67, 0, 68, 1, length, 0, 0} + reply));
   }
   void grant_ipv4(const std::string& address, std::uint32_t seconds = kDay) {
     grant_ipv4(address, seconds, mac_);
@@ -344,7 +355,7 @@ class LearningTest : public SourceGuardTest {
     const Bytes ia = Bytes{0, 3, 0, 40, 1, 2, 3, 4} + Bytes(8) + Bytes{0, 5, 0, 24} + lease;
     const Bytes reply = Bytes{7, 1, 2, 3, 0, 1, 0, 4, 0, 3, 0, 1} + ia;
     const auto length = static_cast<std::uint8_t>(reply.size() + 8);
-    grant(kIpv6, ipv6("fe80::1", link_local_, kUdp, Bytes{2, 35, 2, 34, 0, length, 0, 0} + reply));
+    grant(kIpv6, ipv6("fe80::1", link_local_, kUdpProtocol, Bytes{2, 35, 2, 34, 0, length, 0, 0} + reply));
   }
   // By the workload itself, to the server.
   void release_ipv4(const std::string& address) {
@@ -352,7 +363,8 @@ class LearningTest : public SourceGuardTest {
     message.resize(236);
     message = message + Bytes{0x63, 0x82, 0x53, 0x63, 53, 1, 7, 255};
     const auto length = static_cast<std::uint8_t>(message.size() + 8);
-    const Bytes packet = ipv4(address, "198.51.100.1", kUdp, Bytes{0, 68, 0, 67, 0, length, 0, 0} + message);
+    const Bytes packet =
+        ipv4(address, "198.51.100.1", kUdpProtocol, Bytes{0, 68, 0, 67, 0, length, 0, 0} + message);
     EXPECT_TRUE(passes(make_frame(other_station(), mac_, kEtherTypeIpv4, packet)));
   }
   void release_ipv6(const std::string& address) {
@@ -360,15 +372,20 @@ class LearningTest : public SourceGuardTest {
         Bytes{0, 3, 0, 40, 1, 2, 3, 4} + Bytes(8) + Bytes{0, 5, 0, 24} + ip_bytes(address) + Bytes(8);
     const Bytes message = Bytes{8, 1, 2, 3, 0, 1, 0, 4, 0, 3, 0, 1} + ia;
     const auto length = static_cast<std::uint8_t>(message.size() + 8);
-    const Bytes packet = ipv6(link_local_, "ff02::1:2", kUdp, Bytes{2, 34, 2, 35, 0, length, 0, 0} + message);
+    const Bytes packet =
+        ipv6(link_local_, "ff02::1:2", kUdpProtocol, Bytes{2, 34, 2, 35, 0, length, 0, 0} + message);
     EXPECT_TRUE(passes(make_frame(broadcast_mac(), mac_, kIpv6, packet)));
   }
   static Bytes bytes32(std::uint32_t number) {
     return {static_cast<std::uint8_t>(number >> 24), static_cast<std::uint8_t>(number >> 16),
             static_cast<std::uint8_t>(number >> 8), static_cast<std::uint8_t>(number)};
   }
-  static Bytes from4(const std::string& source) { return ipv4(source, "203.0.113.1", kTcp, Bytes(20)); }
-  static Bytes from6(const std::string& source) { return ipv6(source, "2001:db8:f::1", kTcp, Bytes(20)); }
+  static Bytes from4(const std::string& source) {
+    return ipv4(source, "203.0.113.1", kTcpProtocol, Bytes(20));
+  }
+  static Bytes from6(const std::string& source) {
+    return ipv6(source, "2001:db8:f::1", kTcpProtocol, Bytes(20));
+  }
   ebpf::WorkloadStatus status() const {
     const auto record = RecordStore(node()).read(id_of());
     const auto handle = ebpf::WorkloadHandle::from_json((**record).handles["workload"]);
@@ -399,7 +416,7 @@ TEST_P(LearningTest, LeaseOfAServerBinds) {
           {"ARP reply for the server", kEtherTypeArp, arp(2, mac_, "198.51.100.1"), false},
           {"a neighbour's", kEtherTypeIpv4, from4("198.51.100.8"), false},
           {"link-local", kEtherTypeIpv4, from4("169.254.7.7"), false},
-          {"DHCP client", kEtherTypeIpv4, ipv4("0.0.0.0", all, kUdp, udp(68, 67)), true},
+          {"DHCP client", kEtherTypeIpv4, ipv4("0.0.0.0", all, kUdpProtocol, udp(68, 67)), true},
           {"any of the other family", kIpv6, from6("2001:db8::99"), true}});
   EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
 }
@@ -412,7 +429,7 @@ TEST_P(LearningTest, Ipv6LeaseOfAServerBinds) {
   expect({{"leased", kIpv6, from6("2001:db8::7"), true},
           {"duplicate detection", kIpv6, ipv6("::", all, kIcmpv6, nd(135, "2001:db8::7", nullptr)), true},
           {"advertisement", kIpv6, ipv6("2001:db8::7", all, kIcmpv6, nd(136, "2001:db8::7", &mac_)), true},
-          {"link-local of the MAC", kIpv6, ipv6(link_local_, "ff02::1:2", kUdp, udp(546, 547)), true},
+          {"link-local of the MAC", kIpv6, ipv6(link_local_, "ff02::1:2", kUdpProtocol, udp(546, 547)), true},
           {"a neighbour's", kIpv6, from6("2001:db8::8"), false},
           {"duplicate detection of another's", kIpv6,
            ipv6("::", all, kIcmpv6, nd(135, "2001:db8::8", nullptr)), false},
@@ -435,10 +452,10 @@ TEST_P(LearningTest, WhereGuestsMakeTheirAddressesALeaseIsNotAllTheyHave) {
 
 TEST_P(LearningTest, GrantsToOthersAndThoseOfNobodyDoNotBind) {
   attach();
-  grant_ipv4("198.51.100.7", kDay, kForeign);
+  grant_ipv4("198.51.100.7", kDay, kStrangeMac);
   EXPECT_TRUE(learned().empty());
   send(make_frame(broadcast_mac(), mac_, kEtherTypeIpv4,
-                  ipv4("198.51.100.9", "255.255.255.255", kUdp, udp(67, 68))));
+                  ipv4("198.51.100.9", "255.255.255.255", kUdpProtocol, udp(67, 68))));
   EXPECT_TRUE(learned().empty());
   expect({{"any", kEtherTypeIpv4, from4("198.51.100.99"), true}});
 }
@@ -562,14 +579,14 @@ TEST_P(SourceGuardTest, FramesForOthersDoNotGetToTheWorkload) {
   };
   ASSERT_TRUE(eventually([&] { return gets(broadcast_mac(), "to all"); }));
   EXPECT_TRUE(gets(mac_, "to the workload"));
-  EXPECT_FALSE(gets(kForeign, "to another"));
+  EXPECT_FALSE(gets(kStrangeMac, "to another"));
 }
 
 TEST_P(SourceGuardTest, CountersTellTheReason) {
   attach();
-  expect({{"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign},
-          {"a neighbour's", kEtherTypeIpv4, ipv4("192.0.2.99", "192.0.2.1", kTcp, Bytes(20)), false},
-          {"another's", kEtherTypeIpv4, ipv4("192.0.2.98", "192.0.2.1", kTcp, Bytes(20)), false}});
+  expect({{"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kStrangeMac},
+          {"a neighbour's", kEtherTypeIpv4, ipv4("192.0.2.99", "192.0.2.1", kTcpProtocol, Bytes(20)), false},
+          {"another's", kEtherTypeIpv4, ipv4("192.0.2.98", "192.0.2.1", kTcpProtocol, Bytes(20)), false}});
   const auto record = RecordStore(node()).read(id_of());
   ASSERT_TRUE(record && *record);
   const auto handle = ebpf::WorkloadHandle::from_json((*record)->handles["workload"]);
@@ -596,7 +613,7 @@ TEST_P(SourceGuardTest, ProgramsAreLoadedOnceForAllLinks) {
 TEST_P(SourceGuardTest, ProgramsAreWithinTheVerifiersMeans) {
   constexpr int kMostInstructions = 300'000;
   attach();
-  std::istringstream lines(run({VMLANE_BIN_DIR "/verified-instructions"}).out);
+  std::istringstream lines(run({built("verified-instructions")}).out);
   std::string name;
   int programs = 0;
   for (int count = 0; lines >> name >> count; programs++) {
@@ -611,7 +628,7 @@ TEST_P(SourceGuardTest, WithoutTheListOfProgramsAnotherCopyIsLoadedAndBothGoOn) 
   std::filesystem::remove_all(node().run_dir / "programs");
   ASSERT_CNI_OK(add(make_pod("b"), conf_, "c2"));
   expect({{"own", kEtherTypeTest, Bytes(46, 'y'), true},
-          {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign}});
+          {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kStrangeMac}});
   EXPECT_CNI_OK(check(*pods().at("a"), conf_, result_));
   EXPECT_CNI_OK(del("/run/netns/a", conf_));
   EXPECT_CNI_OK(del("/run/netns/b", conf_, "c2"));
@@ -677,11 +694,11 @@ class NeighboursTest : public SourceGuardTest {
     const std::string& all4 = "255.255.255.255";
     const std::string& all6 = "ff02::1";
     const std::vector<Row> rows = {
-        {"own", kEtherTypeIpv4, ipv4(from.v4, to.v4, kTcp, Bytes(20)), true},
-        {"own, IPv6", kIpv6, ipv6(from.v6, to.v6, kTcp, Bytes(20)), true},
+        {"own", kEtherTypeIpv4, ipv4(from.v4, to.v4, kTcpProtocol, Bytes(20)), true},
+        {"own, IPv6", kIpv6, ipv6(from.v6, to.v6, kTcpProtocol, Bytes(20)), true},
         {"DHCP discover",
          kEtherTypeIpv4,
-         ipv4("0.0.0.0", all4, kUdp, udp(68, 67)),
+         ipv4("0.0.0.0", all4, kUdpProtocol, udp(68, 67)),
          true,
          {},
          broadcast_mac()},
@@ -692,17 +709,17 @@ class NeighboursTest : public SourceGuardTest {
          true,
          {},
          broadcast_mac()},
-        {"a second address", kEtherTypeIpv4, ipv4("192.0.2.221", to.v4, kTcp, Bytes(20)), false},
-        {"a second address, IPv6", kIpv6, ipv6("2001:db8::221", to.v6, kTcp, Bytes(20)), false},
-        {"the neighbour's own", kEtherTypeIpv4, ipv4(to.v4, to.v4, kTcp, Bytes(20)), false},
+        {"a second address", kEtherTypeIpv4, ipv4("192.0.2.221", to.v4, kTcpProtocol, Bytes(20)), false},
+        {"a second address, IPv6", kIpv6, ipv6("2001:db8::221", to.v6, kTcpProtocol, Bytes(20)), false},
+        {"the neighbour's own", kEtherTypeIpv4, ipv4(to.v4, to.v4, kTcpProtocol, Bytes(20)), false},
         {"ARP for the gateway", kEtherTypeArp, arp(2, from.mac, "192.0.2.1", to.v4), false},
         {"ND for a neighbour", kIpv6, ipv6(from.v6, to.v6, kIcmpv6, nd(136, "2001:db8::99", &from.mac)),
          false},
-        {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kForeign},
+        {"another MAC", kEtherTypeTest, Bytes(46, 'z'), false, kStrangeMac},
         {"link-local of the neighbour", kIpv6, ipv6("fe80::1", to.v6, kIcmpv6, nd(136, to.v6, &from.mac)),
          false},
-        {"tagged", 0x8100, Bytes{0, 7, 0x08, 0} + ipv4(from.v4, to.v4, kTcp, Bytes(20)), false},
-        {"DHCP offer", kEtherTypeIpv4, ipv4(from.v4, to.v4, kUdp, udp(67, 68)), false}};
+        {"tagged", 0x8100, Bytes{0, 7, 0x08, 0} + ipv4(from.v4, to.v4, kTcpProtocol, Bytes(20)), false},
+        {"DHCP offer", kEtherTypeIpv4, ipv4(from.v4, to.v4, kUdpProtocol, udp(67, 68)), false}};
     for (const Row& row : rows) {
       const Frame frame =
           make_frame(row.destination.value_or(to.mac), row.source.value_or(from.mac), row.type, row.payload);

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // `vmlanectl attachment sweep`: the DEL that a runtime did not send, for attachments whose sandbox is gone.
+#include <filesystem>
+
 #include "tests/conformance/lane_test.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
@@ -8,7 +11,7 @@ namespace {
 class SweepTest : public LaneTest {
  protected:
   RunResult sweep(const std::vector<std::string>& more = {}) const {
-    std::vector<std::string> argv = {VMLANE_BIN_DIR "/vmlanectl", "attachment", "sweep", "--config",
+    std::vector<std::string> argv = {built("vmlanectl"), "attachment", "sweep", "--config",
                                      node_json().string()};
     argv.insert(argv.end(), more.begin(), more.end());
     return test::run(argv);

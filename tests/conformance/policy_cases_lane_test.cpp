@@ -8,7 +8,7 @@
 namespace vmlane::test {
 namespace {
 
-constexpr const char* kWorkload = "x/a";
+constexpr const char* kSubjectPod = "x/a";
 
 class PolicyCasesLane : public PolicyOnALane {
  protected:
@@ -26,10 +26,10 @@ class PolicyCasesLane : public PolicyOnALane {
   // The first packet of the connection at the workload; nothing where it is no end of it, where the other end
   // has no address, and where that is a node: those are told by how they come.
   std::optional<PacketSpec> packet(const policy::Objects& objects, const policy::Probe& probe) {
-    const bool inward = probe.to.pod == kWorkload;
+    const bool inward = probe.to.pod == kSubjectPod;
     const policy::End& other = inward ? probe.from : probe.to;
-    const bool is_end = inward || probe.from.pod == kWorkload;
-    if (!is_end || other.pod == kWorkload || probe.network != policy::kDefaultNetwork) return std::nullopt;
+    const bool is_end = inward || probe.from.pod == kSubjectPod;
+    if (!is_end || other.pod == kSubjectPod || probe.network != policy::kDefaultNetwork) return std::nullopt;
     const auto own = address_of(objects, inward ? probe.to : probe.from, probe);
     const auto far = address_of(objects, other, probe);
     const bool node = far && !far->v6 && far->to_string().starts_with("198.51.100.");
@@ -55,13 +55,13 @@ TEST_P(PolicyCasesLane, TrafficIsWhatTheCasesExpect) {
       if (number++ % stride != 0) continue;
       for (const PolicyStep& step : one.steps) {
         const policy::Objects objects = policy_objects(step);
-        publish_objects(objects, kWorkload);
+        publish_objects(objects, kSubjectPod);
         const policy::Store store = policy::compile(objects);
         for (const PolicyExpectation& expected : step.expectations) {
           const auto spec = packet(objects, expected.probe);
           if (!spec) continue;
           // The other end's policies are not this link's.
-          const bool inward = expected.probe.to.pod == kWorkload;
+          const bool inward = expected.probe.to.pod == kSubjectPod;
           const auto verdict = store.ask(expected.probe);
           ASSERT_TRUE(verdict);
           const bool here = inward ? verdict->ingress.allowed : verdict->egress.allowed;

@@ -5,6 +5,8 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "policy/oracle.h"
 #include "policy/store.h"
 

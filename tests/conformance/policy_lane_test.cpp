@@ -3,6 +3,8 @@
 // tables, under them, and while they change.
 #include "tests/conformance/policy_lane.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <map>
 
 #include "policy/reader.h"
@@ -11,11 +13,6 @@
 
 namespace vmlane::test {
 namespace {
-
-constexpr std::uint8_t kSyn = 0x02;
-constexpr std::uint8_t kSynAck = 0x12;
-constexpr std::uint8_t kAck = 0x10;
-constexpr std::uint8_t kUdp = 17;
 
 Json pod_object(const std::string& name, const std::string& v4, const std::string& v6) {
   return {

@@ -2,6 +2,8 @@
 // The tables against the oracle on random objects: neither knows the other.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "policy/oracle.h"
 #include "policy/reader.h"
 #include "policy/store.h"

@@ -3,6 +3,7 @@
 // what a reader sees while a publication is written.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <random>
 #include <set>

@@ -20,11 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::uint8_t kSyn = 0x02;
-constexpr std::uint8_t kSynAck = 0x12;
-constexpr std::uint8_t kAck = 0x10;
-constexpr std::uint8_t kUdp = 17;
-
 Json pod_object(const std::string& name, const std::string& address) {
   return {{"apiVersion", "v1"},
           {"kind", "Pod"},

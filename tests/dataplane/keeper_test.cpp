@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
 #include <random>
@@ -11,6 +12,7 @@
 #include "tests/dataplane/stream.h"
 #include "tests/dataplane/switch_test.h"
 #include "tests/support/long_run.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
@@ -188,7 +190,7 @@ TEST_F(Keeper, TheCommandLineShowsAndReplacesTheSwitch) {
   await_standby();
   const pid_t before = switch_pid();
   const auto ctl = [this](const std::string& what) {
-    return run({VMLANE_BIN_DIR "/vmlanectl", "switch", what, "--config", node_json(), "-o", "json"});
+    return run({built("vmlanectl"), "switch", what, "--config", node_json(), "-o", "json"});
   };
   const RunResult restarted = ctl("restart");
   EXPECT_TRUE(restarted.ok()) << restarted.err;

@@ -4,6 +4,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "core/names.h"
 #include "tests/dataplane/switch_test.h"
 #include "tests/support/traffic.h"

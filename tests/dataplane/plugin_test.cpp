@@ -3,8 +3,11 @@
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
+#include <filesystem>
+
 #include "core/names.h"
 #include "tests/dataplane/switch_test.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
@@ -134,7 +137,7 @@ TEST_F(VhostuserPlugin, RefusesNicsOfOneNetworkThatDisagreeOnIsolation) {
 
 TEST_F(VhostuserPlugin, TheCommandLineShowsTheSwitch) {
   const auto ctl = [this](const std::string& what) {
-    return run({VMLANE_BIN_DIR "/vmlanectl", "switch", what, "--config", node_json(), "-o", "json"});
+    return run({built("vmlanectl"), "switch", what, "--config", node_json(), "-o", "json"});
   };
   const RunResult without = ctl("ports");
   EXPECT_EQ(without.status, 1);

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "policy/reader.h"
 #include "policy/store.h"
 #include "policy/tables_file.h"

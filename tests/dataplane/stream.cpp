@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/dataplane/stream.h"
 
+#include <algorithm>
 #include <cstring>
 #include <ostream>
+#include <thread>
 
 namespace vmlane::test {
 namespace {

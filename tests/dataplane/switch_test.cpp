@@ -4,9 +4,14 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <filesystem>
+#include <map>
+#include <thread>
+
 #include "core/json_rpc.h"
 #include "core/keeper_paths.h"
 #include "core/names.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
@@ -48,14 +53,14 @@ void SwitchTest::TearDown() {
 }
 
 void SwitchTest::start_switch(const std::vector<std::string>& options, std::optional<uid_t> uid) {
-  std::vector<std::string> command = {VMLANE_BIN_DIR "/vmlane-switch"};
+  std::vector<std::string> command = {built("vmlane-switch")};
   command.insert(command.end(), kSmall.begin(), kSmall.end());
   command.insert(command.end(), options.begin(), options.end());
   start(command, uid);
 }
 
 void SwitchTest::start_keeper(const std::vector<std::string>& options) {
-  std::vector<std::string> command = {VMLANE_BIN_DIR "/vmlane-keeper"};
+  std::vector<std::string> command = {built("vmlane-keeper")};
   command.insert(command.end(), options.begin(), options.end());
   command.emplace_back("--");
   command.insert(command.end(), kSmall.begin(), kSmall.end());

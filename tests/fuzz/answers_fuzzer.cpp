@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Frames from a guest (guest_frame.h) for the native build of the guest answers: DHCPv4, DHCPv6, ND, ARP.
+#include <algorithm>
 #include <cstring>
 
 #include "answers/native.h"

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A call of a plugin. Input: lines NAME=VALUE of the environment, an empty line, standard input.
+#include <algorithm>
+#include <map>
 #include <sstream>
 
 #include "cni/protocol.h"

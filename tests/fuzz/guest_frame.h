@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
+
 #include "answers/build.h"
 #include "answers/native.h"
 #include "tests/fuzz/fuzz.h"

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "keeper/session.h"
 #include "tests/fuzz/fuzz.h"
 

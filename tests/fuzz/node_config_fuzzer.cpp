@@ -2,6 +2,7 @@
 // The node configuration, a file.
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 
 #include "core/node_config.h"

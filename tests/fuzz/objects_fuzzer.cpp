@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Kubernetes objects in YAML or JSON, as multus-adapter/ reads them: NADs and their configurations, pods and
 // their annotations, VMs.
+#include <algorithm>
+
 #include "multus-adapter/kubevirt.h"
 #include "multus-adapter/network_selection.h"
 #include "multus-adapter/networks.h"

@@ -2,6 +2,8 @@
 // The keys of a NAD by which a guest is guarded and told about its network, with the CNI result under
 // "result": {"guestAnswers": ..., "spoofCheck": ..., "result": {...}}. What is accepted must give frames that
 // answer.
+#include <algorithm>
+
 #include "answers/build.h"
 #include "answers/native.h"
 #include "cni/guest_answers.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmlane-agent on an API server: what it takes over from there, and what it does while the server is away,
 // refuses, or forgets.
+#include <filesystem>
 #include <fstream>
 
 #include "core/names.h"
@@ -16,8 +17,8 @@ using namespace std::chrono_literals;
 
 constexpr const char* kPods = "/api/v1/pods";
 constexpr const char* kPolicies = "/apis/networking.k8s.io/v1/networkpolicies";
-constexpr const char* kClient = "192.0.2.77";
-constexpr const char* kStranger = "203.0.113.9";
+constexpr const char* kApiClient = "192.0.2.77";
+constexpr const char* kApiStranger = "203.0.113.9";
 
 class AgentOnAnApiServer : public PluginFixture {
  protected:
@@ -48,7 +49,7 @@ class AgentOnAnApiServer : public PluginFixture {
         port_);
     port_ = server_->port();
     put(kPods, pod_text("c1", {{"app", "web"}}));
-    put(kPods, pod_text("client", {{"role", "client"}}, {{"status", {{"podIP", kClient}}}}));
+    put(kPods, pod_text("client", {{"role", "client"}}, {{"status", {{"podIP", kApiClient}}}}));
     put(kPolicies, guard("client"));
   }
   void put(const std::string& path, const std::string& text) const { server_->put(path, Json::parse(text)); }
@@ -61,7 +62,7 @@ class AgentOnAnApiServer : public PluginFixture {
   std::optional<bool> verdict(const std::string& peer) const {
     return published_verdict(node(), names::attachment_id("blue", "c1", "eth0"), true, peer, 80);
   }
-  bool is_guarded() const { return verdict(kClient) == true && verdict(kStranger) == false; }
+  bool is_guarded() const { return verdict(kApiClient) == true && verdict(kApiStranger) == false; }
   AgentRunner& agent() { return *agent_; }
   bool has_problems() const { return agent_->problems() != "[]"; }
   ApiServer& server() { return *server_; }
@@ -82,13 +83,13 @@ TEST_F(AgentOnAnApiServer, PublishesWhatItSaysAndFollowsIt) {
   EXPECT_NE(source.dump().find("absent"), std::string::npos)
       << "custom resources that are not there are no problem";
   put(kPolicies, guard("nobody"));
-  EXPECT_TRUE(eventually([&] { return verdict(kClient) == false; }));
+  EXPECT_TRUE(eventually([&] { return verdict(kApiClient) == false; }));
   server().remove(kPolicies, "blue/guard");
-  EXPECT_TRUE(eventually([&] { return verdict(kStranger) == true; }));
+  EXPECT_TRUE(eventually([&] { return verdict(kApiStranger) == true; }));
   EXPECT_TRUE(fs::exists(node().pods_dir()));
   server().remove(kPods, "blue/client");
   put(kPolicies, guard("client"));
-  EXPECT_TRUE(eventually([&] { return verdict(kClient) == false; }));
+  EXPECT_TRUE(eventually([&] { return verdict(kApiClient) == false; }));
 }
 
 TEST_F(AgentOnAnApiServer, WhatWasPublishedStaysWhileTheServerIsAway) {
@@ -104,7 +105,7 @@ TEST_F(AgentOnAnApiServer, WhatWasPublishedStaysWhileTheServerIsAway) {
   EXPECT_TRUE(is_guarded());
   start_server();
   put(kPolicies, guard("nobody"));
-  EXPECT_TRUE(eventually([&] { return verdict(kClient) == false; }));
+  EXPECT_TRUE(eventually([&] { return verdict(kApiClient) == false; }));
   EXPECT_TRUE(eventually([&] { return !has_problems(); })) << agent().problems();
 }
 
@@ -112,7 +113,7 @@ TEST_F(AgentOnAnApiServer, PublishesNothingBeforeItKnowsEverything) {
   server().fail(kPolicies, {.status = 403}, 3);
   agent().start();
   ASSERT_TRUE(eventually([&] { return agent().problems().find("RBAC") != std::string::npos; }));
-  EXPECT_EQ(verdict(kClient), std::nullopt) << "policies are missing";
+  EXPECT_EQ(verdict(kApiClient), std::nullopt) << "policies are missing";
   EXPECT_TRUE(eventually([&] { return is_guarded(); }));
 }
 

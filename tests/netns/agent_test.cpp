@@ -8,13 +8,16 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <random>
 #include <sstream>
+#include <thread>
 
 #include "core/json_rpc.h"
 #include "core/names.h"
 #include "policy/tables_file.h"
+#include "tests/support/paths.h"
 #include "tests/support/plugin.h"
 
 namespace vmlane::test {
@@ -61,7 +64,7 @@ class AgentProgram : public PluginFixture {
   bool is_guarded() const { return verdict(kClient) == true && verdict(kStranger) == false; }
   AgentRunner& agent() { return *agent_; }
   RunResult run_agent(const std::vector<std::string>& arguments) const {
-    std::vector<std::string> command{std::string(VMLANE_BIN_DIR) + "/vmlane-agent"};
+    std::vector<std::string> command{built("vmlane-agent")};
     command.insert(command.end(), arguments.begin(), arguments.end());
     return run(command);
   }
@@ -419,8 +422,7 @@ TEST_F(AgentProgram, OnlyRootMayResync) {
   const auto ctl = [&](const std::string& command, std::optional<uid_t> uid) {
     RunOptions options;
     options.uid = uid;
-    return run({std::string(VMLANE_BIN_DIR) + "/vmlanectl", "agent", command, "--config", node_json()},
-               options);
+    return run({built("vmlanectl"), "agent", command, "--config", node_json()}, options);
   };
   EXPECT_TRUE(ctl("resync", std::nullopt).ok());
   EXPECT_TRUE(ctl("status", kUser).ok()) << ctl("status", kUser).err;
@@ -438,8 +440,8 @@ TEST_F(AgentProgram, SimulatesBesideWhatItHas) {
   spit(directory() / "with.json",
        policy_text("more", {{"podSelector", Json::object()}, {"ingress", {Json::object()}}}));
   const RunResult result =
-      run({std::string(VMLANE_BIN_DIR) + "/vmlanectl", "policy", "simulate", "--config", node_json(),
-           "--with", directory() / "with.json", "--probes", directory() / "probes.json", "-o", "json"});
+      run({built("vmlanectl"), "policy", "simulate", "--config", node_json(), "--with",
+           directory() / "with.json", "--probes", directory() / "probes.json", "-o", "json"});
   ASSERT_TRUE(result.ok()) << result.err;
   const Json found = Json::parse(result.out);
   ASSERT_EQ(found["changes"].size(), 1U) << found;
@@ -450,8 +452,8 @@ TEST_F(AgentProgram, SimulatesBesideWhatItHas) {
 TEST_F(AgentProgram, ExplainsByWhatItHas) {
   guarded_pod();
   const auto explain = [&](const std::string& from) {
-    return run({std::string(VMLANE_BIN_DIR) + "/vmlanectl", "policy", "explain", from, "blue/c1", "TCP", "80",
-                "--config", node_json()});
+    return run(
+        {built("vmlanectl"), "policy", "explain", from, "blue/c1", "TCP", "80", "--config", node_json()});
   };
   const RunResult alone = explain("blue/client");
   EXPECT_EQ(alone.status, 1);

@@ -10,6 +10,8 @@
 #include <sys/sysmacros.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <random>
 
@@ -27,7 +29,7 @@ namespace {
 using answers::Verdict;
 using netlink::Namespace;
 
-constexpr MacAddress kHostMac{{2, 0, 0, 0, 0, 0xee}};
+constexpr MacAddress kServerMac{{2, 0, 0, 0, 0, 0xee}};
 constexpr std::chrono::seconds kClientTime{20};
 
 struct DestroyProbe {
@@ -138,7 +140,7 @@ class AnswersClientTest : public HostFixture {
     const Namespace host = value_of(Namespace::current());
     const Namespace pod = value_of(Namespace::open(pod_->path()));
     on_host_ = value_of(netlink::open_netlink(host));
-    ASSERT_OK(on_host_->create_veth({"v0", kHostMac, "eth0", kAskingGuest, 1500}, pod));
+    ASSERT_OK(on_host_->create_veth({"v0", kServerMac, "eth0", kAskingGuest, 1500}, pod));
     must({"ip", "link", "set", "v0", "addrgenmode", "none"});
   }
   // Starts to answer, and brings both ends up.

@@ -3,7 +3,10 @@
 
 #include <signal.h>
 
+#include <filesystem>
 #include <thread>
+
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
@@ -116,7 +119,7 @@ TEST_F(LabPods, InterruptedUpTakesDown) {
   const auto bin = directory() / "bin";
   std::filesystem::create_directory(bin);
   for (const char* program : {"vmlane-multus", "vmlane-veth"})
-    std::filesystem::create_symlink(std::string(VMLANE_BIN_DIR "/") + program, bin / program);
+    std::filesystem::create_symlink(built(program), bin / program);
   spit(bin / "gate-ipam", "#!/bin/sh\nread line <" + fifo.string() + "\nexec /usr/lib/cni/host-local\n");
   ASSERT_TRUE(run({"chmod", "0755", bin / "gate-ipam"}).ok());
   const std::string objects = write_objects(

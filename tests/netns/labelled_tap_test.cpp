@@ -3,7 +3,10 @@
 // stand in its place, and what is asked of it is looked at.
 #include "cni/tap/labelled_tap.h"
 
+#include <filesystem>
+
 #include "tests/support/host.h"
+#include "tests/support/paths.h"
 #include "tests/support/result.h"
 
 namespace vmlane::test {
@@ -24,7 +27,7 @@ class LabelledTapTest : public HostFixture {
     spit(selinux_.root / "enforce", "1");
     spit(directory() / "exec", "");
     selinux_.exec_attribute = directory() / "exec";
-    selinux_.program = std::filesystem::path(VMLANE_BIN_DIR) / "vmlane-tap";
+    selinux_.program = built("vmlane-tap");
   }
   Result<> make(const std::string& name = "tap0") const {
     return cni::create_labelled_tap(selinux_, *pod_, {name, 1007, 1008, true}, kContext);

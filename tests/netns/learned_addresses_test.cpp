@@ -11,7 +11,7 @@
 namespace vmlane::test {
 namespace {
 
-constexpr std::chrono::seconds kClientTime{30};
+constexpr std::chrono::seconds kLearningTime{30};
 
 // host: br1 with the server's 198.51.100.1 ==== pods: eth0 without any address.
 class LearnedAddressesTest : public PluginFixture {
@@ -43,7 +43,7 @@ class LearnedAddressesTest : public PluginFixture {
   std::string configure(const Pod& pod) const {
     const RunResult client = pod.run({"busybox", "udhcpc", "-i", "eth0", "-f", "-n", "-q", "-t", "10", "-T",
                                       "1", "-s", (directory() / "script").string()},
-                                     {.timeout = kClientTime});
+                                     {.timeout = kLearningTime});
     EXPECT_TRUE(client.ok()) << client.err;
     const auto addresses = addresses_of(pod.path(), "eth0");
     return addresses.empty() ? "" : addresses.front().substr(0, addresses.front().find('/'));
@@ -80,7 +80,7 @@ TEST_F(LearnedAddressesTest, OnesLeaseIsNotAnothers) {
   EXPECT_FALSE(reaches_from(pod("b"), leased));
   EXPECT_CNI_OK(del("/run/netns/a", guarded(), "a"));
   pod("a").remove();
-  EXPECT_TRUE(eventually([&] { return reaches_from(pod("b"), leased); }, kClientTime));
+  EXPECT_TRUE(eventually([&] { return reaches_from(pod("b"), leased); }, kLearningTime));
 }
 
 }  // namespace

@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <filesystem>
+#include <functional>
 #include <future>
 #include <thread>
 
@@ -25,7 +27,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr const char* kGuestMac = "02:00:00:00:01:07";
+constexpr const char* kMacvtapGuest = "02:00:00:00:01:07";
 constexpr const char* kLowerMac = "02:00:00:00:00:10";
 constexpr const char* kPeerMac = "02:00:00:00:00:11";
 constexpr std::uint16_t kEtherTypeIpv6 = 0x86dd;
@@ -56,7 +58,7 @@ class MacvtapTest : public PluginFixture {
     ASSERT_TRUE(await_active("", name));
   }
   Json macvtap_config(const Json& more = Json::object()) const {
-    return overlaid(config({{"lowerDevice", "up0"}, {"mac", kGuestMac}}), more);
+    return overlaid(config({{"lowerDevice", "up0"}, {"mac", kMacvtapGuest}}), more);
   }
   Json attach(const std::string& name, const Json& conf) {
     const CniOutcome outcome = add(make_pod(name), conf, name);
@@ -97,7 +99,7 @@ TEST_F(MacvtapTest, LinkIsTheGuestsAndSilent) {
   ASSERT_FALSE(made.is_null());
   EXPECT_EQ(made["linkinfo"]["info_kind"], "macvtap");
   EXPECT_EQ(made["linkinfo"]["info_data"]["mode"], "bridge");
-  EXPECT_EQ(made["address"], kGuestMac);
+  EXPECT_EQ(made["address"], kMacvtapGuest);
   EXPECT_EQ(made["mtu"], 1450);
   EXPECT_EQ(made["ifalias"].get<std::string>().find("vmlane:"), 0U);
   EXPECT_EQ(made["inet6_addr_gen_mode"], "none");
@@ -109,7 +111,7 @@ TEST_F(MacvtapTest, LinkIsTheGuestsAndSilent) {
   EXPECT_EQ(ip_json(pod("vm").path(), {"addr", "show", "dev", "eth0"})[0]["addr_info"], Json::array());
   EXPECT_TRUE(ip_json(pod("vm").path(), {"route"}).empty());
   ASSERT_EQ(result["interfaces"].size(), 1U);
-  EXPECT_EQ(result["interfaces"][0]["mac"], kGuestMac);
+  EXPECT_EQ(result["interfaces"][0]["mac"], kMacvtapGuest);
   EXPECT_EQ(result["interfaces"][0]["mtu"], 1450);
   EXPECT_EQ(result["ips"][0]["interface"], 0) << "addresses are in the result";
 }
@@ -119,7 +121,7 @@ TEST_F(MacvtapTest, NothingWithTheGuestsMacIsHeardBeforeTheGuestSpeaks) {
   attach("vm", macvtap_config());
   // Longer than duplicate address detection and the first router solicitations of a kernel.
   for (const Frame& frame : wire.collect(std::chrono::milliseconds(3500))) {
-    EXPECT_NE(source_of(frame), mac_of(kGuestMac));
+    EXPECT_NE(source_of(frame), mac_of(kMacvtapGuest));
   }
 }
 
@@ -160,17 +162,17 @@ TEST_F(MacvtapTest, FramesPassBothWaysWithTheirOffloads) {
   const TapPort guest(open_device("vm"));
   guest.accept_offloads(true);
   const PacketSocket far("", "up0-far");
-  guest.send({.header = {}, .frame = make_test_frame(mac_of(kPeerMac), mac_of(kGuestMac), "hello")});
+  guest.send({.header = {}, .frame = make_test_frame(mac_of(kPeerMac), mac_of(kMacvtapGuest), "hello")});
   const auto heard = far.receive(carrying("hello"), std::chrono::seconds(5));
   ASSERT_TRUE(heard);
-  EXPECT_EQ(source_of(*heard), mac_of(kGuestMac));
-  far.send(make_test_frame(mac_of(kGuestMac), mac_of(kPeerMac), "answer"));
+  EXPECT_EQ(source_of(*heard), mac_of(kMacvtapGuest));
+  far.send(make_test_frame(mac_of(kMacvtapGuest), mac_of(kPeerMac), "answer"));
   EXPECT_TRUE(guest.receive(carrying("answer")));
   // A large segment stays whole, as on the tap lane.
   const WirePort wire("up0-far");
   constexpr std::size_t kPayload = 9000;
   constexpr std::uint16_t kSegment = 1400;
-  guest.send(make_offloaded_tcp(mac_of(kPeerMac), mac_of(kGuestMac), false, kPayload, kSegment));
+  guest.send(make_offloaded_tcp(mac_of(kPeerMac), mac_of(kMacvtapGuest), false, kPayload, kSegment));
   const auto large = wire.receive([](const Frame& frame) { return frame.size() > kPayload; });
   ASSERT_TRUE(large);
   EXPECT_EQ(large->header.gso_size, kSegment);
@@ -230,13 +232,13 @@ TEST_F(MacvtapTest, F091_PassthruLendsTheLowerDeviceItsMac) {
   const Json conf = macvtap_config({{"mode", "passthru"}});
   const CniOutcome added = add(pod("vm"), conf, "vm");
   ASSERT_CNI_OK(added);
-  EXPECT_EQ((*added.document)["interfaces"][0]["mac"], kGuestMac);
-  EXPECT_EQ(link("vm")["address"], kGuestMac);
-  EXPECT_EQ(link_of("", "up0")["address"], kGuestMac);
+  EXPECT_EQ((*added.document)["interfaces"][0]["mac"], kMacvtapGuest);
+  EXPECT_EQ(link("vm")["address"], kMacvtapGuest);
+  EXPECT_EQ(link_of("", "up0")["address"], kMacvtapGuest);
   EXPECT_CNI_OK(check(pod("vm"), conf, *added.document, "vm"));
   const TapPort guest(open_device("vm"));
   const PacketSocket far("", "up0-far");
-  far.send(make_test_frame(mac_of(kGuestMac), mac_of(kPeerMac), "through"));
+  far.send(make_test_frame(mac_of(kMacvtapGuest), mac_of(kPeerMac), "through"));
   EXPECT_TRUE(guest.receive(carrying("through")));
   EXPECT_CNI_OK(del(pod("vm").path(), conf, "vm"));
   EXPECT_EQ(link_of("", "up0")["address"], kLowerMac);
@@ -301,8 +303,8 @@ TEST_F(MacvtapTest, WrongValuesAreNamed) {
 
 TEST_F(MacvtapTest, MacOfAForeignMacvlanIsNotTakenOver) {
   make_pod("vm");
-  must(
-      {"ip", "link", "add", "mv0", "link", "up0", "address", kGuestMac, "type", "macvlan", "mode", "bridge"});
+  must({"ip", "link", "add", "mv0", "link", "up0", "address", kMacvtapGuest, "type", "macvlan", "mode",
+        "bridge"});
   must({"ip", "link", "set", "mv0", "up"});
   expect_refused(macvtap_config(), Code::kConflict, {"MAC", "in use"});
 }
@@ -446,7 +448,7 @@ TEST_F(MacvtapTest, RateToTheWorkloadIsHeld) {
   std::thread flood([&] {
     const PacketSocket far("", "up0-far");
     const Frame frame =
-        make_frame(mac_of(kGuestMac), mac_of(kPeerMac), kEtherTypeTest, std::vector<std::uint8_t>(1486));
+        make_frame(mac_of(kMacvtapGuest), mac_of(kPeerMac), kEtherTypeTest, std::vector<std::uint8_t>(1486));
     for (; !stop; std::this_thread::sleep_for(std::chrono::milliseconds(2)))
       for (int i = 0; i < 4; i++) far.send(frame);  // some 24 Mbit/s
   });
@@ -534,10 +536,10 @@ TEST_F(MacvtapTest, F019_DeviceOfTheSameNumberElsewhereIsNeitherUsedNorTouched) 
 }
 
 TEST_F(MacvtapTest, F092_ParallelAddsHaveANumberAndADeviceEach) {
-  constexpr int kPods = 20;
+  constexpr int kTogether = 20;
   std::vector<std::future<CniOutcome>> running;
-  for (int i = 0; i < kPods; i++) make_pod("p" + std::to_string(i));
-  for (int i = 0; i < kPods; i++) {
+  for (int i = 0; i < kTogether; i++) make_pod("p" + std::to_string(i));
+  for (int i = 0; i < kTogether; i++) {
     running.push_back(std::async(std::launch::async, [this, i] {
       const std::string name = "p" + std::to_string(i);
       return add(pod(name), macvtap_config({{"mac", nullptr}}), name);
@@ -547,12 +549,12 @@ TEST_F(MacvtapTest, F092_ParallelAddsHaveANumberAndADeviceEach) {
     EXPECT_CNI_OK(outcome.get());
   }
   std::set<int> numbers;
-  for (int i = 0; i < kPods; i++) {
+  for (int i = 0; i < kTogether; i++) {
     const Json made = link("p" + std::to_string(i));
     numbers.insert(made.value("ifindex", 0));
     EXPECT_TRUE(fs::exists(node_of(made)));
   }
-  EXPECT_EQ(numbers.size(), static_cast<std::size_t>(kPods));
+  EXPECT_EQ(numbers.size(), static_cast<std::size_t>(kTogether));
   EXPECT_GE(*numbers.begin(), names::MacvtapSlot::kFirstIndex);
 }
 

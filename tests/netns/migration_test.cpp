@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A VM that moves from this node to another one, a namespace, over a switch that both are on: who is heard,
 // and when, and what the guest is told at its new place. Field cases F006 and F039.
+#include <filesystem>
 #include <functional>
 
 #include "tests/support/guest.h"

@@ -5,6 +5,7 @@
 
 #include "perf/client.h"
 #include "tests/support/host.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
@@ -17,7 +18,7 @@ class PerfClientTest : public HostFixture {
   void SetUp() override {
     HostFixture::SetUp();
     if (IsSkipped()) return;
-    responder_.emplace(std::vector<std::string>{VMLANE_BIN_DIR "/vmlane-perf", "respond"},
+    responder_.emplace(std::vector<std::string>{built("vmlane-perf"), "respond"},
                        RunOptions{.netns = make_pod("p").path()});
     where_.emplace(*netlink::Namespace::open("/run/netns/p"));
     ASSERT_TRUE(client().await_answer(std::chrono::seconds(5)));

@@ -4,19 +4,21 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <filesystem>
 #include <regex>
 
 #include "perf/machine.h"
 #include "perf/result.h"
 #include "tests/support/host.h"
 #include "tests/support/long_run.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
 
 namespace fs = std::filesystem;
 
-const std::string kPerf = VMLANE_BIN_DIR "/vmlane-perf";
+const std::string kPerf = built("vmlane-perf");
 const fs::path kSite = "/run/vmlane-perf";
 // As little as still goes through every part of a run.
 const std::vector<std::string> kShort = {"--duration", "0.4",     "--epochs",    "1",        "--rounds",

@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <sys/wait.h>
 
+#include <filesystem>
+
 #include "lab/qemu.h"
 #include "tests/support/host.h"
 

@@ -20,7 +20,7 @@ namespace {
 using ebpf::Attach;
 using netlink::Namespace;
 
-constexpr MacAddress kGuestMac{{0x02, 0, 0, 0, 0, 0x0a}};
+constexpr MacAddress kSpliceGuest{{0x02, 0, 0, 0, 0, 0x0a}};
 constexpr MacAddress kFarMac{{0x02, 0, 0, 0, 0, 0x0b}};
 constexpr MacAddress kForeignMac{{0x02, 0, 0, 0, 0, 0x0c}};
 constexpr MacAddress kMulticastMac{{0x33, 0x33, 0, 0, 0, 0x01}};
@@ -39,7 +39,7 @@ class SpliceTest : public HostFixture, public ::testing::WithParamInterface<Atta
     pod_.emplace(value_of(Namespace::open(make_pod("a").path())));
     on_host_ = value_of(netlink::open_netlink(host));
     in_pod_ = value_of(netlink::open_netlink(*pod_));
-    ASSERT_OK(on_host_->create_veth({"v0", kFarMac, "eth0", kGuestMac, 1500}, *pod_));
+    ASSERT_OK(on_host_->create_veth({"v0", kFarMac, "eth0", kSpliceGuest, 1500}, *pod_));
     ASSERT_OK(netlink::create_tap(*pod_, {"tap0", kVmUid, kVmUid, false}));
     eth0_ = bring_up(*in_pod_, "eth0");
     tap0_ = bring_up(*in_pod_, "tap0");
@@ -108,12 +108,13 @@ class SpliceTrafficTest : public SpliceTest {
 
 TEST_P(SpliceTrafficTest, PlainFramesOfEveryKindOfDestination) {
   for (const std::size_t payload : {28U, 46U, 700U, 1500U}) {
-    for (const MacAddress& destination : {kGuestMac, kFarMac, kForeignMac, broadcast_mac(), kMulticastMac}) {
+    for (const MacAddress& destination :
+         {kSpliceGuest, kFarMac, kForeignMac, broadcast_mac(), kMulticastMac}) {
       const std::string content = text(payload);
       const auto frame = [&](const MacAddress& source) {
         return make_frame(destination, source, kEtherTypeTest, {content.begin(), content.end()});
       };
-      expect_unchanged_both_ways({.frame = frame(kFarMac)}, {.frame = frame(kGuestMac)});
+      expect_unchanged_both_ways({.frame = frame(kFarMac)}, {.frame = frame(kSpliceGuest)});
     }
   }
 }
@@ -123,12 +124,12 @@ TEST_P(SpliceTrafficTest, FramesWithALengthInPlaceOfAType) {
   const MacAddress bridge_group{{0x01, 0x80, 0xc2, 0, 0, 0}};
   const std::vector<std::uint8_t> payload = {0x42, 0x42, 0x03, 0, 0, 0, 0};
   expect_unchanged_both_ways({.frame = make_frame(bridge_group, kFarMac, 38, payload)},
-                             {.frame = make_frame(bridge_group, kGuestMac, 38, payload)});
+                             {.frame = make_frame(bridge_group, kSpliceGuest, 38, payload)});
 }
 
 TEST_P(SpliceTrafficTest, VlanTagsStayOn) {
-  const Packet to_guest{.frame = make_test_frame(kGuestMac, kFarMac, "to the guest")};
-  const Packet from_guest{.frame = make_test_frame(kFarMac, kGuestMac, "from the guest")};
+  const Packet to_guest{.frame = make_test_frame(kSpliceGuest, kFarMac, "to the guest")};
+  const Packet from_guest{.frame = make_test_frame(kFarMac, kSpliceGuest, "from the guest")};
   // VLAN 7; priority 5 without a VLAN; the highest of all.
   for (const std::uint16_t control : {0x0007, 0xa000, 0xffff}) {
     for (const std::uint16_t type : {0x8100, 0x88a8}) {
@@ -145,8 +146,8 @@ TEST_P(SpliceTrafficTest, OffloadsPassThroughWhenTheGuestTakesThem) {
   for (const bool v6 : {false, true}) {
     for (const auto& [payload, gso_size] :
          {std::pair(std::size_t{1000}, std::uint16_t{0}), {kLongPayload, kSegment}}) {
-      const Packet to_guest = make_offloaded_tcp(kGuestMac, kFarMac, v6, payload, gso_size);
-      const Packet from_guest = make_offloaded_tcp(kFarMac, kGuestMac, v6, payload, gso_size);
+      const Packet to_guest = make_offloaded_tcp(kSpliceGuest, kFarMac, v6, payload, gso_size);
+      const Packet from_guest = make_offloaded_tcp(kFarMac, kSpliceGuest, v6, payload, gso_size);
       expect_unchanged_both_ways(to_guest, from_guest);
       expect_unchanged_both_ways(with_vlan_tag(to_guest, 0x8100, 7), with_vlan_tag(from_guest, 0x8100, 7));
     }
@@ -156,8 +157,8 @@ TEST_P(SpliceTrafficTest, OffloadsPassThroughWhenTheGuestTakesThem) {
 TEST_P(SpliceTrafficTest, ChecksumIsFilledInForAGuestThatCannot) {
   guest_->accept_offloads(false);
   for (const bool v6 : {false, true}) {
-    wire_->send(make_offloaded_tcp(kGuestMac, kFarMac, v6, 1000, 0));
-    const Frame expected = make_tcp_frame(kGuestMac, kFarMac, v6, 1000);
+    wire_->send(make_offloaded_tcp(kSpliceGuest, kFarMac, v6, 1000, 0));
+    const Frame expected = make_tcp_frame(kSpliceGuest, kFarMac, v6, 1000);
     const auto got = guest_->receive([&](const Frame& frame) { return frame.size() == expected.size(); });
     ASSERT_TRUE(got);
     EXPECT_TRUE(got->frame == expected);
@@ -168,9 +169,9 @@ TEST_P(SpliceTrafficTest, ChecksumIsFilledInForAGuestThatCannot) {
 TEST_P(SpliceTrafficTest, LongFrameIsCutForAGuestThatCannot) {
   guest_->accept_offloads(false);
   for (const bool v6 : {false, true}) {
-    const Frame whole = make_tcp_frame(kGuestMac, kFarMac, v6, kLongPayload);
+    const Frame whole = make_tcp_frame(kSpliceGuest, kFarMac, v6, kLongPayload);
     const std::vector<std::uint8_t> stream = parse_tcp(whole, v6).payload;
-    wire_->send(make_offloaded_tcp(kGuestMac, kFarMac, v6, kLongPayload, kSegment));
+    wire_->send(make_offloaded_tcp(kSpliceGuest, kFarMac, v6, kLongPayload, kSegment));
     std::size_t received = 0;
     while (received < stream.size()) {
       const auto got = guest_->receive([](const Frame& frame) { return source_of(frame) == kFarMac; });
@@ -209,7 +210,7 @@ TEST_P(SpliceTest, MultiQueueTap) {
   const WirePort wire("v0");
   for (Fd* queue : {&first.fd, &second.fd}) {
     const TapPort guest(std::move(*queue));
-    const Frame frame = make_test_frame(kFarMac, kGuestMac, "from a queue");
+    const Frame frame = make_test_frame(kFarMac, kSpliceGuest, "from a queue");
     guest.send({.frame = frame});
     EXPECT_TRUE(wire.receive([&](const Frame& got) { return got == frame; }));
   }

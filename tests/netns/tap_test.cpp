@@ -3,6 +3,8 @@
 // that nothing with the guest's MAC is heard before the guest speaks (contracts of the tap lane).
 #include <linux/if_tun.h>
 
+#include <algorithm>
+
 #include "core/names.h"
 #include "tests/support/frames.h"
 #include "tests/support/guest.h"

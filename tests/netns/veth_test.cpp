@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Traffic over vmlane-veth: containers of one network reach each other and their gateway with the addresses,
 // routes and MTU they were told.
+#include <filesystem>
+
 #include "tests/support/frames.h"
 #include "tests/support/long_run.h"
 #include "tests/support/plugin.h"

@@ -3,17 +3,17 @@
 
 #include <algorithm>
 #include <csignal>
+#include <filesystem>
 
 #include "core/json_rpc.h"
 #include "policy/tables_file.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 
 AgentRunner::AgentRunner(const NodeConfig& node, std::vector<std::filesystem::path> objects,
                          std::vector<std::string> more)
-    : node_(node),
-      command_{std::string(VMLANE_BIN_DIR) + "/vmlane-agent", "--config", node.source.string(), "--node",
-               "n1"} {
+    : node_(node), command_{built("vmlane-agent"), "--config", node.source.string(), "--node", "n1"} {
   for (const auto& directory : objects) {
     command_.emplace_back("--objects");
     command_.push_back(directory.string());

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 
 #include "tests/support/process.h"
@@ -96,13 +97,6 @@ std::optional<Frame> answer_echo(const Frame& frame, const MacAddress& mac, cons
   reply[kIcmpStart + 2] = static_cast<std::uint8_t>(checksum >> 8);
   reply[kIcmpStart + 3] = static_cast<std::uint8_t>(checksum);
   return reply;
-}
-
-int milliseconds_until(std::chrono::steady_clock::time_point deadline) {
-  const auto left =
-      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now())
-          .count();
-  return left < 0 ? 0 : static_cast<int>(left);
 }
 
 }  // namespace

@@ -17,7 +17,9 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
+#include <thread>
 
 #include "tests/support/host.h"
 

@@ -2,6 +2,7 @@
 #include "tests/support/guest_messages.h"
 
 #include <algorithm>
+#include <map>
 #include <stdexcept>
 
 namespace vmlane::test {

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/lab.h"
 
+#include <filesystem>
+
+#include "tests/support/paths.h"
+
 namespace vmlane::test {
 
 void LabFixture::TearDown() {
@@ -13,7 +17,7 @@ void LabFixture::TearDown() {
 
 std::vector<std::string> LabFixture::lab_command(const std::string& command,
                                                  const std::vector<std::string>& rest) const {
-  std::vector<std::string> argv = {VMLANE_BIN_DIR "/vmlanectl", "lab", command, "--dir", lab_dir()};
+  std::vector<std::string> argv = {built("vmlanectl"), "lab", command, "--dir", lab_dir()};
   argv.insert(argv.end(), rest.begin(), rest.end());
   return argv;
 }

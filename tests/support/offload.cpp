@@ -16,6 +16,7 @@
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <functional>
 #include <span>
 #include <stdexcept>
 
@@ -26,7 +27,7 @@ constexpr std::size_t kLongestFrame = 66000;
 constexpr std::size_t kVlanTag = 4;
 constexpr std::size_t kBothMacs = 12;  // where a tag goes
 constexpr std::uint16_t kEtherTypeIpv6 = 0x86dd;
-constexpr std::uint8_t kTcp = 6;
+constexpr std::uint8_t kTcpProtocol = 6;
 constexpr std::size_t kTcpHeader = 20;
 constexpr std::size_t kTcpChecksum = 16;  // in the TCP header
 constexpr std::size_t kTcpSequence = 4;
@@ -60,7 +61,7 @@ std::uint16_t ones_sum(std::span<const std::uint8_t> bytes, std::uint32_t sum = 
 std::uint16_t pseudo_header_sum(const Frame& frame, bool v6) {
   const std::size_t length = frame.size() - kEthernetHeader - ip_header(v6);
   return ones_sum(std::span(frame).subspan(addresses_at(v6), addresses_length(v6)),
-                  static_cast<std::uint32_t>(length + kTcp));
+                  static_cast<std::uint32_t>(length + kTcpProtocol));
 }
 
 void fill_ipv4(Frame& frame) {
@@ -68,7 +69,7 @@ void fill_ipv4(Frame& frame) {
   store16(frame, kEthernetHeader + 2, frame.size() - kEthernetHeader);
   frame[kEthernetHeader + 6] = 0x40;  // do not fragment
   frame[kEthernetHeader + 8] = 64;
-  frame[kEthernetHeader + 9] = kTcp;
+  frame[kEthernetHeader + 9] = kTcpProtocol;
   const std::array<std::uint8_t, 8> addresses = {192, 0, 2, 1, 192, 0, 2, 2};
   std::ranges::copy(addresses, frame.begin() + addresses_at(false));
   store16(frame, kEthernetHeader + 10,
@@ -78,7 +79,7 @@ void fill_ipv4(Frame& frame) {
 void fill_ipv6(Frame& frame) {
   frame[kEthernetHeader] = 0x60;
   store16(frame, kEthernetHeader + 4, frame.size() - kEthernetHeader - ip_header(true));
-  frame[kEthernetHeader + 6] = kTcp;
+  frame[kEthernetHeader + 6] = kTcpProtocol;
   frame[kEthernetHeader + 7] = 64;
   const std::array<std::uint8_t, 4> prefix = {0x20, 0x01, 0x0d, 0xb8};
   for (const std::size_t at : {addresses_at(true), addresses_at(true) + 16}) {

@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <map>
 
 #include "core/names.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 
@@ -71,14 +74,13 @@ CniOutcome run_plugin(const std::string& program, const CniCall& call, const fs:
   set(env, "CNI_NETNS", call.netns);
   set(env, "CNI_IFNAME", call.ifname);
   set(env, "CNI_ARGS", call.args);
-  if (!call.unset_path)
-    env["CNI_PATH"] = call.path.value_or(std::string(VMLANE_BIN_DIR) + ":" + kStandardPlugins);
+  if (!call.unset_path) env["CNI_PATH"] = call.path.value_or(built_programs() + ":" + kStandardPlugins);
   for (const auto& [name, value] : call.env) env[name] = value;
   RunOptions options = call.options;
   options.input = call.raw_config.value_or(call.config.dump());
   options.env = env;
   CniOutcome outcome;
-  outcome.process = run({(std::filesystem::path(VMLANE_BIN_DIR) / program).string()}, options);
+  outcome.process = run({built(program)}, options);
   read_stdout(outcome);
   return outcome;
 }

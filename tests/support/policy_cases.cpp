@@ -5,11 +5,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <set>
 
 #include "manifests/yaml.h"
 #include "policy/reader.h"
 #include "tests/support/host.h"
+#include "tests/support/paths.h"
 
 namespace vmlane::test {
 namespace {
@@ -17,7 +19,7 @@ namespace {
 namespace fs = std::filesystem;
 
 const fs::path& directory() {
-  static const fs::path path = fs::path(VMLANE_SOURCE_DIR) / "tests/conformance/policy";
+  static const fs::path path = source_file("tests/conformance/policy");
   return path;
 }
 

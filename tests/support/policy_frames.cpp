@@ -6,9 +6,6 @@
 namespace vmlane::test {
 namespace {
 
-constexpr std::uint8_t kTcp = 6;
-constexpr std::uint8_t kUdp = 17;
-constexpr std::uint8_t kSctp = 132;
 constexpr std::uint8_t kFragmentHeader = 44;
 
 bool is_icmp(const PacketSpec& spec) {

@@ -10,13 +10,21 @@
 // Packets as policy meets them, whole and in pieces. Of checksums only that of IPv4 is right.
 namespace vmlane::test {
 
+constexpr std::uint8_t kTcp = 6;
+constexpr std::uint8_t kUdp = 17;
+constexpr std::uint8_t kSctp = 132;
+
+constexpr std::uint8_t kSyn = 0x02;
+constexpr std::uint8_t kSynAck = 0x12;
+constexpr std::uint8_t kAck = 0x10;
+
 struct PacketSpec {
   IpAddress source;
   IpAddress destination;
-  std::uint8_t protocol = 6;
+  std::uint8_t protocol = kTcp;
   std::uint16_t source_port = 40000;  // ICMP echo: the identifier
   std::uint16_t destination_port = 80;
-  std::uint8_t tcp_flags = 0x02;
+  std::uint8_t tcp_flags = kSyn;
   std::uint8_t icmp_type = 0;                 // 0: an echo request
   int tags = 0;                               // in the frame
   int ip_options = 0;                         // in words, IPv4

@@ -85,11 +85,6 @@ void drain(Fd& from, std::string& into) {
   if (got == 0) from = Fd();
 }
 
-int milliseconds_until(Clock::time_point deadline) {
-  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
-  return left < 0 ? 0 : static_cast<int>(left);
-}
-
 // Moves data between the child and `result` until both outputs are closed or the deadline passes.
 void converse(Pipe& in, Pipe& out, Pipe& err, std::string_view input, bool hold_input,
               Clock::time_point deadline, RunResult& result) {
@@ -111,6 +106,12 @@ void converse(Pipe& in, Pipe& out, Pipe& err, std::string_view input, bool hold_
 }
 
 }  // namespace
+
+int milliseconds_until(std::chrono::steady_clock::time_point deadline) {
+  const auto left =
+      std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+  return left.count() < 0 ? 0 : static_cast<int>(left.count());
+}
 
 RunResult run(const std::vector<std::string>& argv, const RunOptions& options) {
   ::signal(SIGPIPE, SIG_IGN);  // a child may end without reading its input

@@ -37,6 +37,9 @@ struct RunResult {
   bool ok() const { return status == 0; }
 };
 
+// What is left until then, for poll(); 0 when that is over.
+int milliseconds_until(std::chrono::steady_clock::time_point deadline);
+
 // Runs argv[0] (looked up in PATH) to its end.
 RunResult run(const std::vector<std::string>& argv, const RunOptions& options = {});
 

@@ -2,6 +2,8 @@
 #include "tests/support/snapshot.h"
 
 #include <algorithm>
+#include <filesystem>
+#include <map>
 #include <set>
 #include <sstream>
 

@@ -2,6 +2,8 @@
 // Attachments and pods: which belongs to which, and what policy learns from it.
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "agent/join.h"
 #include "policy/reader.h"
 

@@ -2,6 +2,8 @@
 // What a guest is told: the templates' content and the rules by which they become replies, in the native
 // build.
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <random>
 
 #include "answers/native.h"

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <sstream>
 
 #include "cli/app.h"
@@ -13,7 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-struct Outcome {
+struct CommandOutcome {
   int status = 0;
   std::string out;
   std::string err;
@@ -28,7 +29,7 @@ class CloudInitCommand : public ::testing::Test {
 
   fs::path path(const std::string& name) const { return directory_.path() / name; }
 
-  Outcome run(std::vector<std::string> arguments) const {
+  CommandOutcome run(std::vector<std::string> arguments) const {
     std::ostringstream out;
     std::ostringstream err;
     Invocation invocation;
@@ -42,7 +43,7 @@ class CloudInitCommand : public ::testing::Test {
   // It fails, and the error names `culprit`.
   void expect_refused(const std::vector<std::string>& arguments, const std::string& culprit,
                       int status = 1) const {
-    const Outcome outcome = run(arguments);
+    const CommandOutcome outcome = run(arguments);
     EXPECT_EQ(outcome.status, status) << outcome.out;
     EXPECT_EQ(outcome.out, "");
     EXPECT_NE(outcome.err.find(culprit), std::string::npos) << outcome.err;
@@ -50,7 +51,7 @@ class CloudInitCommand : public ::testing::Test {
   // Names of the NICs in the network configuration that the arguments give.
   std::vector<std::string> nics(std::vector<std::string> arguments) const {
     arguments.insert(arguments.end(), {"--print", "network-config"});
-    const Outcome outcome = run(arguments);
+    const CommandOutcome outcome = run(arguments);
     EXPECT_EQ(outcome.status, 0) << outcome.err;
     const auto documents = parse_yaml(outcome.out, "network-config");
     EXPECT_TRUE(documents && documents->size() == 1) << outcome.out;
@@ -128,13 +129,13 @@ TEST_F(CloudInitCommand, ExactlyOneVmIsNamed) {
 
 TEST_F(CloudInitCommand, PrintsAllFilesUnderHeadingsOrOne) {
   add(record("eth0"));
-  const Outcome all = run({"--vm", "web"});
+  const CommandOutcome all = run({"--vm", "web"});
   ASSERT_EQ(all.status, 0) << all.err;
   const auto documents = parse_yaml(all.out, "output");
   ASSERT_TRUE(documents) << documents.error().text();
   EXPECT_EQ(documents->size(), 3U) << all.out;
   for (const std::string name : {"network-config", "meta-data", "user-data"}) {
-    const Outcome one = run({"--vm", "web", "--print", name});
+    const CommandOutcome one = run({"--vm", "web", "--print", name});
     EXPECT_NE(all.out.find("--- # " + name + "\n" + one.out), std::string::npos) << all.out;
   }
   expect_refused({"--vm", "web", "--print", "vendor-data"}, "vendor-data", 2);
@@ -147,7 +148,7 @@ TEST_F(CloudInitCommand, UnfinishedAndForeignRecordsAreLeftOutWithAWarning) {
   const std::string file = add(unfinished);
   const std::string cut = (config_.attachments_dir() / "ffffffffffffffffffffffffffffffff.json").string();
   test::spit(cut, "{\"schema\":");
-  const Outcome outcome = run({"--vm", "web"});
+  const CommandOutcome outcome = run({"--vm", "web"});
   EXPECT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_NE(outcome.err.find("warning: attachment " + unfinished.key.id()), std::string::npos) << outcome.err;
   EXPECT_NE(outcome.err.find(cut), std::string::npos) << outcome.err;
@@ -178,7 +179,7 @@ TEST_F(CloudInitCommand, RecordsOfTwoSandboxesAreNoVm) {
 TEST_F(CloudInitCommand, DirectoryIsWrittenOnceAndReplacedOnlyByForce) {
   add(record("eth0"));
   const std::string seed = path("a/seed").string();
-  const Outcome outcome = run({"--vm", "web", "--output", seed + "/"});
+  const CommandOutcome outcome = run({"--vm", "web", "--output", seed + "/"});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_EQ(outcome.out, seed + "/network-config\n" + seed + "/meta-data\n" + seed + "/user-data\n");
   EXPECT_EQ(test::slurp(seed + "/meta-data"), run({"--vm", "web", "--print", "meta-data"}).out);
@@ -201,7 +202,7 @@ TEST_F(CloudInitCommand, UserDataAndKeysComeFromFiles) {
   EXPECT_EQ(run({"--vm", "web", "--user-data", path("link"), "--print", "user-data"}).out, "#!/bin/sh\nid\n");
   test::spit(path("a.pub"), "ssh-ed25519 AAAAC3a a\n");
   test::spit(path("b.pub"), "ssh-ed25519 AAAAC3b b\n");
-  const Outcome keys =
+  const CommandOutcome keys =
       run({"--vm", "web", "--ssh-key", path("a.pub"), "--ssh-key", path("b.pub"), "--print", "user-data"});
   EXPECT_NE(keys.out.find("AAAAC3a"), std::string::npos) << keys.out << keys.err;
   EXPECT_NE(keys.out.find("AAAAC3b"), std::string::npos) << keys.out << keys.err;
@@ -219,7 +220,7 @@ TEST_F(CloudInitCommand, ImageIsMadeByAnInstalledProgram) {
   install_image_program(
       "while [ $# -gt 2 ]; do [ $1 = -volid ] && label=$2; [ $1 = -output ] && out=$2; shift; done\n"
       "{ echo $label; ls $2; } > $out\n");
-  const Outcome outcome = run({"--vm", "web", "--iso", image});
+  const CommandOutcome outcome = run({"--vm", "web", "--iso", image});
   ASSERT_EQ(outcome.status, 0) << outcome.err;
   EXPECT_EQ(outcome.out, image + "\n");
   EXPECT_EQ(test::slurp(image), "cidata\nmeta-data\nnetwork-config\nuser-data\n");
@@ -239,7 +240,7 @@ TEST_F(CloudInitCommand, ImageHasTheLabelAndNamesThatCloudInitLooksFor) {
   search_path_ = "/usr/local/bin:/usr/bin:/bin";
   add(record("eth0"));
   const std::string image = path("seed.iso").string();
-  const Outcome outcome = run({"--vm", "web", "--iso", image});
+  const CommandOutcome outcome = run({"--vm", "web", "--iso", image});
   if (outcome.err.find("PATH has neither") != std::string::npos)
     GTEST_SKIP() << "neither xorriso nor genisoimage is installed";
   ASSERT_EQ(outcome.status, 0) << outcome.err;

@@ -16,7 +16,7 @@ const char* const kObjects = R"({"apiVersion": "v1", "kind": "List", "items": [
     "ingress": [{"from": [{"ipBlock": {"cidr": "wrong"}}]},
                 {"from": [{"podSelector": {"matchLabels": {"role": "client"}}}], "ports": [{"port": 443}]}]}}]})";
 
-struct Outcome {
+struct PolicyOutcome {
   int status = 0;
   std::string out;
   std::string err;
@@ -31,7 +31,7 @@ class CliPolicy : public ::testing::Test {
     test::spit(directory_.path() / "probes.json", text);
     return directory_.path() / "probes.json";
   }
-  static Outcome run(const std::vector<std::string>& arguments) {
+  static PolicyOutcome run(const std::vector<std::string>& arguments) {
     std::ostringstream out;
     std::ostringstream err;
     Invocation invocation;

@@ -6,24 +6,24 @@
 namespace vmlane::cni {
 namespace {
 
-Result<BridgeConfig> parsed(const std::string& text, bool has_ipam = true) {
+Result<BridgeConfig> parsed_bridge(const std::string& text, bool has_ipam = true) {
   const Json config = Json::parse(text);
   ObjectReader reader(config, "", Code::kInvalidConfig);
   return parse_bridge_config(reader, has_ipam);
 }
 
 TEST(BridgeConfig, HasTheDefaultsOfTheReferencePlugin) {
-  const auto config = parsed("{}");
+  const auto config = parsed_bridge("{}");
   ASSERT_TRUE(config);
   EXPECT_EQ(config->bridge, "cni0");
   EXPECT_FALSE(config->is_gateway || config->is_default_gateway || config->hairpin_mode ||
                config->promisc_mode);
   EXPECT_FALSE(config->mtu);
-  EXPECT_FALSE(parsed(R"({"mtu":0})")->mtu);
+  EXPECT_FALSE(parsed_bridge(R"({"mtu":0})")->mtu);
 }
 
 TEST(BridgeConfig, ADefaultGatewayIsAGateway) {
-  EXPECT_TRUE(parsed(R"({"isDefaultGateway":true})")->is_gateway);
+  EXPECT_TRUE(parsed_bridge(R"({"isDefaultGateway":true})")->is_gateway);
 }
 
 TEST(BridgeConfig, WrongValuesNameKeyAndValue) {
@@ -40,7 +40,7 @@ TEST(BridgeConfig, WrongValuesNameKeyAndValue) {
       {R"({"hairpinMode":1})", R"(key "hairpinMode" is 1)"},
       {R"({"hairpinMode":true,"promiscMode":true})", R"("hairpinMode" and "promiscMode")"}};
   for (const auto& [text, message] : cases) {
-    const auto config = parsed(text);
+    const auto config = parsed_bridge(text);
     ASSERT_FALSE(config) << text;
     EXPECT_EQ(config.error().code, Code::kInvalidConfig);
     EXPECT_NE(config.error().message.find(message), std::string::npos) << config.error().message;
@@ -48,39 +48,41 @@ TEST(BridgeConfig, WrongValuesNameKeyAndValue) {
 }
 
 TEST(BridgeConfig, AGatewayNeedsAnAllocator) {
-  EXPECT_NE(parsed(R"({"isDefaultGateway":true})", false).error().message.find("isDefaultGateway"),
+  EXPECT_NE(parsed_bridge(R"({"isDefaultGateway":true})", false).error().message.find("isDefaultGateway"),
             std::string::npos);
 }
 
 TEST(BridgeConfig, MasqueradingIsByNftablesAndNeedsAnAllocator) {
-  EXPECT_FALSE(parsed(R"({"ipMasqBackend":"iptables"})")->ip_masq);
+  EXPECT_FALSE(parsed_bridge(R"({"ipMasqBackend":"iptables"})")->ip_masq);
   for (const char* text : {R"({"ipMasq":true})", R"({"ipMasq":true,"ipMasqBackend":""})",
                            R"({"ipMasq":true,"ipMasqBackend":"nftables"})"}) {
-    const auto config = parsed(text);
+    const auto config = parsed_bridge(text);
     ASSERT_TRUE(config) << text;
     EXPECT_TRUE(config->ip_masq) << text;
   }
-  EXPECT_EQ(parsed(R"({"ipMasq":true,"ipMasqBackend":"iptables"})").error().code, Code::kUnsupportedField);
-  EXPECT_EQ(parsed(R"({"ipMasqBackend":"pf"})").error().code, Code::kInvalidConfig);
-  EXPECT_EQ(parsed(R"({"ipMasq":true})", false).error().code, Code::kInvalidConfig);
+  EXPECT_EQ(parsed_bridge(R"({"ipMasq":true,"ipMasqBackend":"iptables"})").error().code,
+            Code::kUnsupportedField);
+  EXPECT_EQ(parsed_bridge(R"({"ipMasqBackend":"pf"})").error().code, Code::kInvalidConfig);
+  EXPECT_EQ(parsed_bridge(R"({"ipMasq":true})", false).error().code, Code::kInvalidConfig);
 }
 
 TEST(BridgeConfig, FirewallThatDropsBridgedFramesFailsUnlessSaidOtherwise) {
-  EXPECT_EQ(parsed("{}")->bridge_netfilter, BridgeNetfilter::kFail);
-  EXPECT_EQ(parsed(R"({"bridgeNetfilter":""})")->bridge_netfilter, BridgeNetfilter::kFail);
-  EXPECT_EQ(parsed(R"({"bridgeNetfilter":"accept"})")->bridge_netfilter, BridgeNetfilter::kAccept);
-  EXPECT_EQ(parsed(R"({"bridgeNetfilter":"ignore"})")->bridge_netfilter, BridgeNetfilter::kIgnore);
+  EXPECT_EQ(parsed_bridge("{}")->bridge_netfilter, BridgeNetfilter::kFail);
+  EXPECT_EQ(parsed_bridge(R"({"bridgeNetfilter":""})")->bridge_netfilter, BridgeNetfilter::kFail);
+  EXPECT_EQ(parsed_bridge(R"({"bridgeNetfilter":"accept"})")->bridge_netfilter, BridgeNetfilter::kAccept);
+  EXPECT_EQ(parsed_bridge(R"({"bridgeNetfilter":"ignore"})")->bridge_netfilter, BridgeNetfilter::kIgnore);
   for (const char* text : {R"({"bridgeNetfilter":"Accept"})", R"({"bridgeNetfilter":true})"}) {
-    const auto config = parsed(text);
+    const auto config = parsed_bridge(text);
     ASSERT_FALSE(config) << text;
     EXPECT_NE(config.error().message.find("bridgeNetfilter"), std::string::npos);
   }
 }
 
 TEST(BridgeConfig, IsolationIsOffByDefault) {
-  EXPECT_FALSE(parsed("{}")->port_isolation);
-  EXPECT_TRUE(parsed(R"({"portIsolation":true})")->port_isolation);
-  EXPECT_NE(parsed(R"({"portIsolation":"on"})").error().message.find("portIsolation"), std::string::npos);
+  EXPECT_FALSE(parsed_bridge("{}")->port_isolation);
+  EXPECT_TRUE(parsed_bridge(R"({"portIsolation":true})")->port_isolation);
+  EXPECT_NE(parsed_bridge(R"({"portIsolation":"on"})").error().message.find("portIsolation"),
+            std::string::npos);
 }
 
 }  // namespace

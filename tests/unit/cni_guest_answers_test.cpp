@@ -14,7 +14,7 @@ using test::Bytes;
 using test::ip;
 using test::value_of;
 
-Result<GuestAnswersConfig> parsed(const std::string& text, bool has_ipam = true) {
+Result<GuestAnswersConfig> parsed_answers(const std::string& text, bool has_ipam = true) {
   const Json config = Json::parse(text);
   ObjectReader reader(config, "", Code::kInvalidConfig);
   return parse_guest_answers(reader, has_ipam);
@@ -38,7 +38,7 @@ AttachmentFacts facts() {
 Result<std::optional<answers::AnswerPlan>> planned(const std::string& config,
                                                    const std::string& result = kDualStack,
                                                    const AttachmentFacts& about = facts()) {
-  return make_answer_plan(value_of(parsed(config)), about, result_of(result));
+  return make_answer_plan(value_of(parsed_answers(config)), about, result_of(result));
 }
 
 answers::AnswerPlan plan(const std::string& config, const std::string& result = kDualStack,
@@ -47,12 +47,12 @@ answers::AnswerPlan plan(const std::string& config, const std::string& result = 
 }
 
 TEST(GuestAnswers, AreOnWithIpamAndOffWithout) {
-  EXPECT_TRUE(value_of(parsed("{}")).enabled);
-  EXPECT_FALSE(value_of(parsed("{}", false)).enabled);
-  EXPECT_FALSE(value_of(parsed(R"({"guestAnswers":false})")).enabled);
-  EXPECT_FALSE(value_of(parsed(R"({"guestAnswers":false})", false)).enabled);
-  EXPECT_TRUE(value_of(parsed(R"({"guestAnswers":{}})")).enabled);
-  EXPECT_REFUSED(parsed(R"({"guestAnswers":true})", false), Code::kInvalidConfig, "without \"ipam\"");
+  EXPECT_TRUE(value_of(parsed_answers("{}")).enabled);
+  EXPECT_FALSE(value_of(parsed_answers("{}", false)).enabled);
+  EXPECT_FALSE(value_of(parsed_answers(R"({"guestAnswers":false})")).enabled);
+  EXPECT_FALSE(value_of(parsed_answers(R"({"guestAnswers":false})", false)).enabled);
+  EXPECT_TRUE(value_of(parsed_answers(R"({"guestAnswers":{}})")).enabled);
+  EXPECT_REFUSED(parsed_answers(R"({"guestAnswers":true})", false), Code::kInvalidConfig, "without \"ipam\"");
   EXPECT_FALSE(value_of(planned(R"({"guestAnswers":false})")).has_value());
   EXPECT_FALSE(value_of(planned("{}", R"({"cniVersion":"1.1.0"})")).has_value());
 }
@@ -77,7 +77,8 @@ TEST(GuestAnswers, WrongValuesNameTheKey) {
       {R"({"gatewayMode":"fake"})", R"(key "gatewayMode" is "fake", expected "real" or "virtual")"},
       {R"({"gatewayMode":"virtual","guestAnswers":false})", R"(key "gatewayMode" is "virtual")"},
   };
-  for (const auto& [config, message] : cases) EXPECT_REFUSED(parsed(config), Code::kInvalidConfig, message);
+  for (const auto& [config, message] : cases)
+    EXPECT_REFUSED(parsed_answers(config), Code::kInvalidConfig, message);
 }
 
 TEST(GuestAnswers, TellAddressRoutesAndDnsOfTheResult) {

@@ -9,35 +9,38 @@ namespace {
 
 constexpr MacAddress kMac{{0x02, 0, 0, 0, 0, 0x0a}};
 
-Result<SourceGuardConfig> parsed(const std::string& text, bool on_by_default = true, bool has_ipam = false) {
+Result<SourceGuardConfig> parsed_guard(const std::string& text, bool on_by_default = true,
+                                       bool has_ipam = false) {
   const Json json = parse_json(text, "test").value();
   ObjectReader reader(json, "", Code::kInvalidConfig);
   return parse_source_guard(reader, on_by_default, has_ipam);
 }
 
-ResultIp ip(const std::string& text) {
+ResultIp allocated(const std::string& text) {
   return {.address = IpPrefix::parse(text).value()};
 }
 
 TEST(SourceGuardKeys, GuestsAreCheckedUnlessAskedNotTo) {
-  EXPECT_TRUE(parsed("{}")->spoof_check);
-  EXPECT_FALSE(parsed(R"({"spoofCheck":false})")->spoof_check);
-  EXPECT_FALSE(parsed("{}", false)->spoof_check);
-  EXPECT_FALSE(source_guard(*parsed("{}", false), kMac, {}).has_value());
+  EXPECT_TRUE(parsed_guard("{}")->spoof_check);
+  EXPECT_FALSE(parsed_guard(R"({"spoofCheck":false})")->spoof_check);
+  EXPECT_FALSE(parsed_guard("{}", false)->spoof_check);
+  EXPECT_FALSE(source_guard(*parsed_guard("{}", false), kMac, {}).has_value());
 }
 
 TEST(SourceGuardKeys, MacspoofchkChecksMacsAlone) {
-  const auto rules = source_guard(*parsed(R"({"macspoofchk":true})", false), kMac, {ip("192.0.2.5/24")});
+  const auto rules =
+      source_guard(*parsed_guard(R"({"macspoofchk":true})", false), kMac, {allocated("192.0.2.5/24")});
   ASSERT_TRUE(rules.has_value());
   EXPECT_TRUE(rules->macs_only);
   EXPECT_FALSE(rules->addresses.has_value());
-  EXPECT_FALSE(parsed(R"({"macspoofchk":true,"spoofCheck":true})", false)->macs_only);
+  EXPECT_FALSE(parsed_guard(R"({"macspoofchk":true,"spoofCheck":true})", false)->macs_only);
 }
 
 TEST(SourceGuardKeys, AddressesAreThoseGivenAndThoseAllowed) {
-  const auto config = parsed(R"({"allowedAddresses":["198.51.100.0/24","2001:db8::7","00:00:5e:00:01:0a"]})");
+  const auto config =
+      parsed_guard(R"({"allowedAddresses":["198.51.100.0/24","2001:db8::7","00:00:5e:00:01:0a"]})");
   ASSERT_TRUE(config.has_value()) << config.error().text();
-  const auto rules = source_guard(*config, kMac, {ip("192.0.2.5/24")});
+  const auto rules = source_guard(*config, kMac, {allocated("192.0.2.5/24")});
   ASSERT_TRUE(rules && rules->addresses);
   std::vector<std::string> addresses;
   for (const IpPrefix& prefix : *rules->addresses) addresses.push_back(prefix.to_string());
@@ -47,10 +50,10 @@ TEST(SourceGuardKeys, AddressesAreThoseGivenAndThoseAllowed) {
 }
 
 TEST(SourceGuardKeys, WithoutAnAllocatorAddressesAreThoseNamedOrUnknown) {
-  const auto unknown = source_guard(*parsed("{}"), kMac, {});
+  const auto unknown = source_guard(*parsed_guard("{}"), kMac, {});
   ASSERT_TRUE(unknown.has_value());
   EXPECT_FALSE(unknown->addresses.has_value());
-  const auto named = source_guard(*parsed(R"({"allowedAddresses":["192.0.2.9"]})"), kMac, {});
+  const auto named = source_guard(*parsed_guard(R"({"allowedAddresses":["192.0.2.9"]})"), kMac, {});
   ASSERT_TRUE(named && named->addresses);
   ASSERT_EQ(named->addresses->size(), 1U);
   EXPECT_EQ(named->addresses->front().to_string(), "192.0.2.9/32");
@@ -59,10 +62,10 @@ TEST(SourceGuardKeys, WithoutAnAllocatorAddressesAreThoseNamedOrUnknown) {
 TEST(SourceGuardKeys, AddressesAreLearnedWhereNoneIsKnown) {
   using ebpf::Learning;
   const auto how = [](const std::string& text, const std::vector<ResultIp>& ips) {
-    return source_guard(*parsed(text), kMac, ips)->learning;
+    return source_guard(*parsed_guard(text), kMac, ips)->learning;
   };
   EXPECT_EQ(how("{}", {}), Learning::kLeases);
-  EXPECT_EQ(how("{}", {ip("192.0.2.5/24")}), Learning::kNone);
+  EXPECT_EQ(how("{}", {allocated("192.0.2.5/24")}), Learning::kNone);
   EXPECT_EQ(how(R"({"allowedAddresses":["192.0.2.9"]})", {}), Learning::kNone);
   EXPECT_EQ(how(R"({"allowedAddresses":["192.0.2.9"],"learnAddresses":"dhcp"})", {}), Learning::kLeases);
   EXPECT_EQ(how(R"({"learnAddresses":"any"})", {}), Learning::kFirst);
@@ -70,24 +73,24 @@ TEST(SourceGuardKeys, AddressesAreLearnedWhereNoneIsKnown) {
 }
 
 TEST(SourceGuardKeys, OwnAddressesAreClaimedAndAllowedOnesAreShared) {
-  const auto rules = source_guard(*parsed(R"({"allowedAddresses":["192.0.2.9"]})"), kMac,
-                                  {ip("192.0.2.5/24"), ip("2001:db8::5/64")});
+  const auto rules = source_guard(*parsed_guard(R"({"allowedAddresses":["192.0.2.9"]})"), kMac,
+                                  {allocated("192.0.2.5/24"), allocated("2001:db8::5/64")});
   EXPECT_EQ(rules->claimed, (std::vector<IpAddress>{IpAddress::parse("192.0.2.5").value(),
                                                     IpAddress::parse("2001:db8::5").value()}));
 }
 
 TEST(SourceGuardKeys, LearningNeedsACheckAndNoIpam) {
-  for (const auto& refused :
-       {parsed(R"({"learnAddresses":"any"})", true, true), parsed(R"({"learnAddresses":"dhcp"})", false)}) {
+  for (const auto& refused : {parsed_guard(R"({"learnAddresses":"any"})", true, true),
+                              parsed_guard(R"({"learnAddresses":"dhcp"})", false)}) {
     ASSERT_FALSE(refused.has_value());
     EXPECT_NE(refused.error().text().find("learnAddresses"), std::string::npos);
   }
-  EXPECT_TRUE(parsed(R"({"learnAddresses":"none"})", true, true).has_value());
+  EXPECT_TRUE(parsed_guard(R"({"learnAddresses":"none"})", true, true).has_value());
 }
 
 TEST(SourceGuardKeys, RulesOutliveTheRecord) {
-  auto rules = source_guard(*parsed(R"({"trusted":true,"allowedAddresses":["2001:db8::/64"]})"), kMac,
-                            {ip("192.0.2.5/24")});
+  auto rules = source_guard(*parsed_guard(R"({"trusted":true,"allowedAddresses":["2001:db8::/64"]})"), kMac,
+                            {allocated("192.0.2.5/24")});
   ASSERT_TRUE(rules.has_value());
   rules->tags = true;
   rules->gateway_link_local = kMac.link_local();
@@ -121,7 +124,7 @@ TEST(SourceGuardKeys, BadValuesAreNamed) {
       {R"({"spoofCheck":false,"allowedAddresses":["192.0.2.1"]})", "allowedAddresses"},
   };
   for (const auto& [text, culprit] : cases) {
-    const auto config = parsed(text);
+    const auto config = parsed_guard(text);
     ASSERT_FALSE(config.has_value()) << text;
     EXPECT_EQ(config.error().code, Code::kInvalidConfig) << text;
     EXPECT_NE(config.error().message.find(culprit), std::string::npos) << config.error().text();

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+
 #include "core/node_config.h"
 #include "tests/support/host.h"
 

@@ -2,6 +2,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
+
 #include "core/names.h"
 #include "core/record.h"
 #include "tests/support/host.h"

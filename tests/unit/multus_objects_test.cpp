@@ -16,7 +16,7 @@ ObjectStore store_of(const std::string& text) {
   return store;
 }
 
-Error error_of(const std::string& text) {
+Error object_error(const std::string& text) {
   ObjectStore store;
   const auto added = store.add_text(text, "x.yaml");
   EXPECT_FALSE(added) << text;
@@ -118,24 +118,26 @@ items:
 }
 
 TEST(MultusObjects, ErrorsNameFileDocumentObjectAndKey) {
-  expect_in(error_of("apiVersion: v1\nkind: Pod\nmetadata: {name: ok}\n---\napiVersion: v1\nkind: "
-                     "Pod\nmetadata:\n  name: web\n  namespace: blue\n  labels: {on: yes}\n"),
+  expect_in(object_error("apiVersion: v1\nkind: Pod\nmetadata: {name: ok}\n---\napiVersion: v1\nkind: "
+                         "Pod\nmetadata:\n  name: web\n  namespace: blue\n  labels: {on: yes}\n"),
             {"x.yaml, document 2 (line 5)", "Pod blue/web", "metadata.labels.on", "quotes"});
-  expect_in(error_of("apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  annotations: {port: 80}\n"),
+  expect_in(object_error("apiVersion: v1\nkind: Pod\nmetadata:\n  name: web\n  annotations: {port: 80}\n"),
             {"metadata.annotations.port", "80"});
-  expect_in(error_of("apiVersion: v1\nkind: Pod\nmetadata: {name: Web}\n"), {"metadata.name", "Web"});
-  expect_in(error_of("apiVersion: v1\nkind: Pod\nmetadata: {name: ../x}\n"), {"metadata.name"});
-  expect_in(error_of("apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: a.b}\n"),
+  expect_in(object_error("apiVersion: v1\nkind: Pod\nmetadata: {name: Web}\n"), {"metadata.name", "Web"});
+  expect_in(object_error("apiVersion: v1\nkind: Pod\nmetadata: {name: ../x}\n"), {"metadata.name"});
+  expect_in(object_error("apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: a.b}\n"),
             {"metadata.namespace"});
-  expect_in(error_of("apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: ../../etc}\n"), {"metadata.uid"});
-  expect_in(error_of("apiVersion: v1\nkind: Pod\n"), {"metadata"});
-  expect_in(error_of("apiVersion: v1\nmetadata: {name: a}\n"), {"default/a", "no kind"});
-  expect_in(error_of("just text"), {"x.yaml", "no Kubernetes object"});
-  expect_in(error_of("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: 1}]}\n"),
+  expect_in(object_error("apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: ../../etc}\n"),
+            {"metadata.uid"});
+  expect_in(object_error("apiVersion: v1\nkind: Pod\n"), {"metadata"});
+  expect_in(object_error("apiVersion: v1\nmetadata: {name: a}\n"), {"default/a", "no kind"});
+  expect_in(object_error("just text"), {"x.yaml", "no Kubernetes object"});
+  expect_in(object_error("apiVersion: v1\nkind: Pod\nmetadata: {name: a}\nspec: {containers: [{name: 1}]}\n"),
             {"spec.containers[0].name", "1"});
-  expect_in(error_of("apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {name: "
-                     "a}\nspec: {config: {type: x}}\n"),
-            {"default/a", "spec.config", "string"});
+  expect_in(
+      object_error("apiVersion: k8s.cni.cncf.io/v1\nkind: NetworkAttachmentDefinition\nmetadata: {name: "
+                   "a}\nspec: {config: {type: x}}\n"),
+      {"default/a", "spec.config", "string"});
 }
 
 TEST(MultusObjects, ObjectGivenTwiceNamesBothPlaces) {

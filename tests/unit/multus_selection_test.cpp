@@ -13,7 +13,7 @@ std::vector<NetworkSelection> parse(const std::string& text) {
   return selections ? *selections : std::vector<NetworkSelection>();
 }
 
-std::string error_of(const std::string& text) {
+std::string selection_error(const std::string& text) {
   const auto selections = parse_networks_annotation(text, "blue", "pod blue/p");
   EXPECT_FALSE(selections) << text;
   return selections ? "" : selections.error().text();
@@ -33,13 +33,13 @@ TEST(MultusSelection, ShortForm) {
 }
 
 TEST(MultusSelection, ShortFormErrorsNameTheElement) {
-  EXPECT_NE(error_of("a,,b").find("element 2 is empty"), std::string::npos);
-  EXPECT_NE(error_of("a,b,").find("element 3 is empty"), std::string::npos);
-  EXPECT_NE(error_of("a/b/c").find("element 1: network name"), std::string::npos);
-  EXPECT_NE(error_of("../x").find("element 1"), std::string::npos);
-  EXPECT_NE(error_of("a@").find("interface name is empty"), std::string::npos);
-  EXPECT_NE(error_of("a@1234567890123456").find("16 bytes"), std::string::npos);
-  EXPECT_NE(error_of("a@x/y").find("interface name"), std::string::npos);
+  EXPECT_NE(selection_error("a,,b").find("element 2 is empty"), std::string::npos);
+  EXPECT_NE(selection_error("a,b,").find("element 3 is empty"), std::string::npos);
+  EXPECT_NE(selection_error("a/b/c").find("element 1: network name"), std::string::npos);
+  EXPECT_NE(selection_error("../x").find("element 1"), std::string::npos);
+  EXPECT_NE(selection_error("a@").find("interface name is empty"), std::string::npos);
+  EXPECT_NE(selection_error("a@1234567890123456").find("16 bytes"), std::string::npos);
+  EXPECT_NE(selection_error("a@x/y").find("interface name"), std::string::npos);
 }
 
 TEST(MultusSelection, JsonForm) {
@@ -91,7 +91,7 @@ TEST(MultusSelection, F102JsonErrorsSayWhatAndWhere) {
       {"[{\"name\": \"a\", \"interface\": \"x\", \"interfaceRequest\": \"y\"}]", {"interfaceRequest"}},
   };
   for (const Case& each : cases) {
-    const std::string error = error_of(each.text);
+    const std::string error = selection_error(each.text);
     for (const std::string& part : each.expected)
       EXPECT_NE(error.find(part), std::string::npos) << part << " in: " << error;
     EXPECT_NE(error.find("pod blue/p"), std::string::npos) << error;
@@ -99,12 +99,14 @@ TEST(MultusSelection, F102JsonErrorsSayWhatAndWhere) {
 }
 
 TEST(MultusSelection, F106NamesAreCheckedTogether) {
-  EXPECT_NE(error_of("a@net1,b@net1").find("elements 1 and 2 both get interface \"net1\""),
+  EXPECT_NE(selection_error("a@net1,b@net1").find("elements 1 and 2 both get interface \"net1\""),
             std::string::npos);
   // The second element's automatic name meets the first's explicit one.
-  EXPECT_NE(error_of("a@net2,b").find("elements 1 and 2 both get interface \"net2\""), std::string::npos);
+  EXPECT_NE(selection_error("a@net2,b").find("elements 1 and 2 both get interface \"net2\""),
+            std::string::npos);
   EXPECT_NE(
-      error_of(R"([{"name":"a","default-route":["192.0.2.1"]},{"name":"b","default-route":["2001:db8::1"]}])")
+      selection_error(
+          R"([{"name":"a","default-route":["192.0.2.1"]},{"name":"b","default-route":["2001:db8::1"]}])")
           .find("only one network"),
       std::string::npos);
 }

@@ -24,7 +24,7 @@ VirtualMachineInstance vm_of(const std::string& text) {
   return store.vms().empty() ? VirtualMachineInstance{} : store.vms()[0];
 }
 
-std::string error_of(const std::string& text) {
+std::string vm_error(const std::string& text) {
   ObjectStore store;
   const auto added = store.add_text(text, "vm.yaml");
   EXPECT_FALSE(added) << text;
@@ -110,7 +110,7 @@ TEST(MultusVm, ChecksAsKubeVirtDoes) {
       {vmi("{}", "[]", "memory: {guest: 1Gi}\n    cpu: {cores: 2000}"), "spec.domain.cpu.cores"},
   };
   for (const Case& each : cases) {
-    const std::string error = error_of(each.text);
+    const std::string error = vm_error(each.text);
     EXPECT_NE(error.find(each.expected), std::string::npos) << error;
     EXPECT_NE(error.find("VirtualMachineInstance blue/vm1"), std::string::npos) << error;
   }

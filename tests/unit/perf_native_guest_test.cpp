@@ -3,6 +3,7 @@
 #include <netinet/if_ether.h>
 #include <netinet/ip_icmp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <set>
 
 #include "policy/tables_file.h"

@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Debian's cloud-init as the one that reads what we tell: its readers and renderers here, and whole guests
 // that know nothing of their network but by it.
+#include <filesystem>
+#include <map>
+
 #include "tests/support/lab.h"
 #include "tests/support/long_run.h"
+#include "tests/support/paths.h"
 #include "tests/support/plugin.h"
 #include "tests/vm/guest.h"
 
@@ -143,8 +147,8 @@ TEST_F(CloudInitSeed, IsWhatCloudInitTakesForEveryRenderer) {
                 {"routes", {{{"dst", "0.0.0.0/0"}}, {{"dst", "::/0"}}, {{"dst", "203.0.113.0/24"}}}},
                 {"ranges", {{{{"subnet", "192.0.2.0/24"}}}, {{{"subnet", "2001:db8:1::/64"}}}}}}}});
   ASSERT_CNI_OK(add(make_pod("a"), conf, "a"));
-  const RunResult made = run({VMLANE_BIN_DIR "/vmlanectl", "cloud-init", "--config", node_json(),
-                              "--container-id", "a", "--gateway6", "--output", directory() / "seed"});
+  const RunResult made = run({built("vmlanectl"), "cloud-init", "--config", node_json(), "--container-id",
+                              "a", "--gateway6", "--output", directory() / "seed"});
   ASSERT_TRUE(made.ok()) << made.err;
   // All in one process: most of the time of each is Python's own start.
   spit(directory() / "convert.py", R"(

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/vm/guest.h"
 
+#include <filesystem>
 #include <map>
 #include <sstream>
 
+#include "tests/support/paths.h"
 #include "tests/support/process.h"
 
 namespace vmlane::test {
@@ -11,7 +13,7 @@ namespace {
 
 // The paths that scripts/guest-image prints, by what they are of.
 std::map<std::string, std::filesystem::path> build(const std::vector<std::string>& arguments) {
-  std::vector<std::string> command = {VMLANE_SOURCE_DIR "/scripts/guest-image"};
+  std::vector<std::string> command = {source_file("scripts/guest-image")};
   command.insert(command.end(), arguments.begin(), arguments.end());
   const auto built = run(command, {.timeout = std::chrono::minutes(5)});
   std::map<std::string, std::filesystem::path> paths;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernel programs on the kernels that nodes have: they load, and do what they are for. The machine that
 // runs the tests has the newest of them; the others are in guests.
+#include <algorithm>
+#include <map>
 #include <sstream>
 
 #include "tests/vm/node_guest.h"

@@ -2,12 +2,13 @@
 #include "tests/support/lab.h"
 
 #include "tests/support/long_run.h"
+#include "tests/support/paths.h"
 #include "tests/vm/guest.h"
 
 namespace vmlane::test {
 namespace {
 
-const std::string kDemo = VMLANE_SOURCE_DIR "/examples/demo.yaml";
+const std::string kDemo = source_file("examples/demo.yaml");
 
 class LabVms : public LabFixture {
  protected:
@@ -54,11 +55,11 @@ TEST_F(LabVms, DemoOfTwoVmsAndTwoPods) {
   expect_dhcp_gives("vm-a", address(all, "default/vm-a", 0));
 
   const auto records =
-      test::run({VMLANE_BIN_DIR "/vmlanectl", "attachment", "ls", "--lab", "--dir", lab_dir(), "-o", "json"});
+      test::run({built("vmlanectl"), "attachment", "ls", "--lab", "--dir", lab_dir(), "-o", "json"});
   EXPECT_EQ(Json::parse(records.out).size(), 4U) << records.err;
 
   // cloud-init would be told what this guest was told in another way.
-  const auto told = test::run({VMLANE_BIN_DIR "/vmlanectl", "cloud-init", "--lab", "--dir", lab_dir(), "--vm",
+  const auto told = test::run({built("vmlanectl"), "cloud-init", "--lab", "--dir", lab_dir(), "--vm",
                                "default/vm-a", "--print", "network-config"});
   EXPECT_TRUE(told.ok()) << told.err;
   const std::string mac = exec("vm-a", {"cat", "/sys/class/net/eth0/address"}).out;

@@ -2,8 +2,12 @@
 // What a guest was told stays true while time goes by: addresses, routes and name servers after many leases
 // and router lifetimes, with nothing of this project running. QEMU counts instructions and jumps over the
 // time in which the guest waits, so an hour takes half a minute, for the guest's kernel as for its client.
+#include <filesystem>
+#include <map>
+
 #include "tests/support/lab.h"
 #include "tests/support/long_run.h"
+#include "tests/support/paths.h"
 #include "tests/vm/guest.h"
 
 namespace vmlane::test {
@@ -88,11 +92,10 @@ class LeaseTime : public LabFixture {
   std::string history(const std::string& vm) const {
     std::string text = settings(vm) + guest(vm, "cat /tmp/dhcpcd.log; ip -s link show dev eth0");
     const std::vector<std::string> where = {"--lab", "--dir", lab_dir(), "-o", "json"};
-    std::vector<std::string> list = {VMLANE_BIN_DIR "/vmlanectl", "attachment", "ls"};
+    std::vector<std::string> list = {built("vmlanectl"), "attachment", "ls"};
     list.insert(list.end(), where.begin(), where.end());
     for (const Json& attachment : Json::parse(run(list).out)) {
-      std::vector<std::string> show = {VMLANE_BIN_DIR "/vmlanectl", "attachment", "show",
-                                       attachment.at("id")};
+      std::vector<std::string> show = {built("vmlanectl"), "attachment", "show", attachment.at("id")};
       show.insert(show.end(), where.begin(), where.end());
       text += run(show).out;
     }

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/vm/node_guest.h"
 
+#include <algorithm>
+#include <filesystem>
 #include <sstream>
 
 #include "lab/guest_network.h"
+#include "tests/support/paths.h"
 #include "tests/support/plugin.h"
 
 namespace vmlane::test {
@@ -18,8 +21,8 @@ void build_initramfs(const fs::path& base, const fs::path& work, const fs::path&
   fs::create_directories(bin);
   fs::create_directories(work / "var/lib");
   for (const char* plugin : {"vmlane-veth", "vmlane-tap", "vmlane-macvtap"})
-    fs::copy_file(fs::path(VMLANE_BIN_DIR) / plugin, bin / plugin);
-  fs::copy_file(fs::path(VMLANE_BIN_DIR) / kVerifiedInstructions, bin / kVerifiedInstructions);
+    fs::copy_file(built(plugin), bin / plugin);
+  fs::copy_file(built(kVerifiedInstructions), bin / kVerifiedInstructions);
   const auto packed =
       test::run({"sh", "-c",
                  "cd '" + work.string() + "' && find . | busybox cpio -o -H newc -R 0:0 | gzip -1 >'" +

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "perf/result.h"
 #include "tests/support/host.h"
+#include "tests/support/paths.h"
 #include "tests/vm/guest.h"
 
 namespace vmlane::test {
@@ -15,10 +16,10 @@ class PerfVms : public HostFixture {
 TEST_F(PerfVms, MeasuresEveryLaneWithQemu) {
   ASSERT_FALSE(guest_image().initramfs.empty()) << "scripts/guest-image failed";
   const std::string out = directory() / "out";
-  const auto ran = run({VMLANE_BIN_DIR "/vmlane-perf", "run", "--guests", "qemu", "--duration", "0.4",
-                        "--epochs", "1", "--rounds", "2", "--rates", "200", "--allow-busy", "--guest-dir",
-                        guest_image().kernel.parent_path(), "--out", out},
-                       {.timeout = std::chrono::minutes(8)});
+  const auto ran = run(
+      {built("vmlane-perf"), "run", "--guests", "qemu", "--duration", "0.4", "--epochs", "1", "--rounds", "2",
+       "--rates", "200", "--allow-busy", "--guest-dir", guest_image().kernel.parent_path(), "--out", out},
+      {.timeout = std::chrono::minutes(8)});
   ASSERT_TRUE(ran.ok()) << ran.err;
   const auto result = perf::read_result(out + "/result.json");
   ASSERT_TRUE(result) << result.error().text();

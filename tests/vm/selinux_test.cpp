@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The label of a tap, under a kernel that enforces: a domain can have the tap that was made for it and no
 // other. The policy is tests/vm/selinux/policy.conf; contracts 4.4.
+#include <filesystem>
+
+#include "tests/support/paths.h"
 #include "tests/vm/node_guest.h"
 
 namespace vmlane::test {
@@ -23,7 +26,7 @@ class SelinuxGuest : public NodeGuest {
   // The kernel takes a policy in one write.
   void load_policy() {
     const fs::path policy = directory() / "policy";
-    const fs::path source = fs::path(VMLANE_SOURCE_DIR) / "tests/vm/selinux/policy.conf";
+    const fs::path source = source_file("tests/vm/selinux/policy.conf");
     must({"checkpolicy", "-M", "-U", "allow", "-o", policy.string(), source.string()});
     const std::string text = run({"base64", policy.string()}).out;
     in_guest("mount -t selinuxfs selinuxfs /sys/fs/selinux");

@@ -3,6 +3,7 @@
 // source guard is tested with frames made by hand (tests/conformance/cni_source_guard_test.cpp); this is what
 // a real kernel sends.
 #include "tests/support/lab.h"
+#include "tests/support/paths.h"
 #include "tests/vm/guest.h"
 
 namespace vmlane::test {
@@ -52,13 +53,12 @@ class SpoofingGuest : public LabFixture, public ::testing::WithParamInterface<st
   bool is_cut_off(const std::string& options) const { return !guest("ping -c 3 -W 2 " + options).ok(); }
   // How many frames of vm-a were dropped for a reason.
   std::uint64_t dropped(const std::string& reason) const {
-    const auto listed = test::run(
-        {VMLANE_BIN_DIR "/vmlanectl", "attachment", "ls", "--lab", "--dir", lab_dir(), "-o", "json"});
+    const auto listed =
+        test::run({built("vmlanectl"), "attachment", "ls", "--lab", "--dir", lab_dir(), "-o", "json"});
     for (const Json& record : Json::parse(listed.out)) {
       if (record["pod"].get<std::string>().find("vm-a") == std::string::npos) continue;
-      const auto shown =
-          test::run({VMLANE_BIN_DIR "/vmlanectl", "attachment", "show", record["id"].get<std::string>(),
-                     "--lab", "--dir", lab_dir(), "-o", "json"});
+      const auto shown = test::run({built("vmlanectl"), "attachment", "show", record["id"].get<std::string>(),
+                                    "--lab", "--dir", lab_dir(), "-o", "json"});
       return Json::parse(shown.out).value(Json::json_pointer("/counters/dropped/" + reason),
                                           std::uint64_t{0});
     }

@@ -3,16 +3,18 @@
 
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 
 #include "tests/support/lab.h"
+#include "tests/support/paths.h"
 #include "tests/support/traffic.h"
 #include "tests/vm/guest.h"
 
 namespace vmlane::test {
 namespace {
 
-const std::string kExample = VMLANE_SOURCE_DIR "/examples/vhost-user.yaml";
+const std::string kExample = source_file("examples/vhost-user.yaml");
 
 class VhostUserVms : public LabFixture {
  protected:
@@ -33,7 +35,7 @@ class VhostUserVms : public LabFixture {
   }
   Json ask(const std::string& what) const {
     const auto told =
-        test::run({VMLANE_BIN_DIR "/vmlanectl", "switch", what, "--lab", "--dir", lab_dir(), "-o", "json"});
+        test::run({built("vmlanectl"), "switch", what, "--lab", "--dir", lab_dir(), "-o", "json"});
     return Json::parse(told.out, nullptr, false);
   }
   // "400 packets transmitted, 398 packets received, 0% packet loss"
