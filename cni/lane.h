@@ -74,7 +74,6 @@ struct Reclaim {
   const netlink::Namespace* pod =
       nullptr;               // set when the pod's namespace is there and is known to be the same one
   Transaction& transaction;  // numbers the steps; they have no undo
-  mutable LinkRemovals removals{};
 
   // A step that takes something away. A link may vanish between the look for it and the step, with the pod's
   // namespace or by its owner's hand: what is gone (Code::kNotFound) is success.
@@ -86,10 +85,10 @@ struct Reclaim {
     });
   }
   // The step that removes a link, and what its removal takes along. The link is gone when it returns; the
-  // kernel's last wait for it goes on beside the steps that follow.
+  // kernel's last wait for it goes on without us (link_removal.h).
   Result<> remove_link(std::string_view name, const netlink::Namespace& where, int index,
-                       const LinkRemovals::Removal& removal) const {
-    return step(name, [&] { return removals.start(node.kernel, where, index, removal); });
+                       const LinkRemoval& removal) const {
+    return step(name, [&] { return cni::remove_link(node.kernel, where, index, removal); });
   }
   Result<> remove_link(std::string_view name, const netlink::Namespace& where, int index) const {
     return remove_link(name, where, index,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/support/paths.h"
 
+#include <filesystem>
+
 namespace vmlane::test {
 
 std::string built_programs() {
@@ -8,7 +10,7 @@ std::string built_programs() {
 }
 
 std::string built(const std::string& program) {
-  return built_programs() + "/" + program;
+  return (std::filesystem::path(built_programs()) / program).string();
 }
 
 std::string source_file(const std::string& path) {
