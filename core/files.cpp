@@ -58,7 +58,9 @@ Result<std::optional<std::string>> read_file(const fs::path& path, std::size_t m
 
 namespace {
 
-Result<> sync_directory(const fs::path& directory) {
+// Of the file at `path`.
+Result<> sync_directory_of(const fs::path& path) {
+  const fs::path directory = path.has_parent_path() ? path.parent_path() : ".";
   const Fd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (fd && ::fsync(fd.get()) == 0) return {};
   return fail(io_error("cannot sync directory " + directory.string(), errno));
@@ -69,7 +71,7 @@ Result<> sync_directory(const fs::path& directory) {
 Result<> sync_file(const fs::path& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
   if (!fd || ::fsync(fd.get()) != 0) return fail(io_error("cannot sync " + path.string(), errno));
-  return sync_directory(path.parent_path());
+  return sync_directory_of(path);
 }
 
 Result<> write_file_atomically(const fs::path& path, std::string_view content, const FileMode& mode) {
@@ -95,7 +97,7 @@ Result<> write_file_atomically(const fs::path& path, std::string_view content, c
   if (::fchmod(fd.get(), mode.mode) != 0) return give_up("set the mode of");
   if (mode.sync != Sync::kLater && ::fsync(fd.get()) != 0) return give_up("sync");
   if (::rename(temporary.c_str(), path.c_str()) != 0) return give_up("replace");
-  return mode.sync == Sync::kFull ? sync_directory(directory) : Result<>();
+  return mode.sync == Sync::kFull ? sync_directory_of(path) : Result<>();
 }
 
 Result<> check_directory(const fs::path& path) {

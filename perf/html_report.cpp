@@ -18,7 +18,7 @@ constexpr const char* kStyle = R"(
 @media (prefers-color-scheme:dark){:root{--bg:#0d1117;--fg:#e6edf3;--dim:#9da7b3;--line:#30363d;--soft:#161b22;
 --c0:#aaa;--c1:#4fa8e0;--c2:#ff8a3d;--c3:#2fc795;--c4:#e08fc0;--c5:#e0b93a;--c6:#86c5f0;--c7:#b79aec}}
 *{box-sizing:border-box}
-body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1000px;padding:16px}
+body{background:var(--bg);color:var(--fg);font:15px/1.5 system-ui,sans-serif;margin:0 auto;max-width:1140px;padding:16px}
 h1{font-size:1.6em;margin:.6em 0 .2em}h2{font-size:1.25em;margin:1.6em 0 .4em;border-bottom:1px solid var(--line)}
 p{margin:.5em 0}.note,.dim{color:var(--dim);font-size:.9em}
 figure{margin:1em 0;padding:12px;background:var(--soft);border:1px solid var(--line);border-radius:6px}

@@ -17,6 +17,16 @@ namespace {
 constexpr mode_t kMode = 02770;
 constexpr const char* kSocketName = "port.sock";
 
+// One that QEMU left; what is no socket is somebody's and stays.
+Result<> remove_socket(const std::filesystem::path& path) {
+  struct stat status {};
+  if (::lstat(path.c_str(), &status) != 0 && errno == ENOENT) return {};
+  if (!S_ISSOCK(status.st_mode))
+    return fail(Code::kConflict, path.string() + " is no socket, and QEMU could make none in its place",
+                "remove it, or use another runDir in the node config");
+  return remove_file(path);
+}
+
 }  // namespace
 
 Result<PortDirectory> port_directory(const NodeConfig& config, const std::string& attachment_id,
@@ -50,15 +60,16 @@ Result<> make_port_directory(const PortDirectory& directory, uid_t owner, gid_t 
                          errno));
   if (::chmod(directory.path.c_str(), kMode) != 0)
     return fail(io_error("cannot set the mode of " + directory.path.string(), errno));
-  return remove_file(directory.socket);
+  return remove_socket(directory.socket);
 }
 
 Result<> remove_port_directory(const PortDirectory& directory) {
   struct stat status {};
   if (::lstat(directory.path.c_str(), &status) != 0 || !S_ISDIR(status.st_mode)) return {};
-  VMLANE_TRY(remove_file(directory.socket));
-  if (directory.of_device_plugin) return {};
   // What else somebody put there is not ours to remove, and goes with the boot.
+  const auto removed = remove_socket(directory.socket);
+  if (!removed && removed.error().code != Code::kConflict) return removed;
+  if (directory.of_device_plugin) return {};
   if (::rmdir(directory.path.c_str()) == 0 || errno == ENOENT || errno == ENOTEMPTY) return {};
   return fail(io_error("cannot remove " + directory.path.string(), errno));
 }

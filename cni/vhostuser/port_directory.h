@@ -25,9 +25,10 @@ Result<PortDirectory> port_directory(const NodeConfig& config, const std::string
                                      const std::string& device_id);
 
 // Makes it if it is not there, for QEMU's user and group: whoever is of the group may connect to what QEMU
-// makes in it. A stale socket is removed.
+// makes in it. A stale socket is removed; something else in its place is Code::kConflict.
 Result<> make_port_directory(const PortDirectory& directory, uid_t owner, gid_t group);
-// Removes the socket, and the directory unless a device plugin's. Gone already is success.
+// Removes the socket, and the directory unless it is a device plugin's or has something else in it. Gone
+// already is success.
 Result<> remove_port_directory(const PortDirectory& directory);
 // Code::kChanged when it is gone or not its user's.
 Result<> check_port_directory(const PortDirectory& directory, uid_t owner, gid_t group);

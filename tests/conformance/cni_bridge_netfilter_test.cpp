@@ -305,6 +305,22 @@ TEST_P(VethBridgeNetfilterTest, F025_PodsReachEachOtherOrTheCauseIsNamed) {
   }
 }
 
+// Neighbours find each other by ICMPv6, which such a chain drops with all else.
+TEST_P(VethBridgeNetfilterTest, F010_NeighboursAreFoundThroughADroppingInetChain) {
+  raise(firewalls()[2]);
+  const Json ignoring = bridged({{"bridgeNetfilter", "ignore"}});
+  attach("a", ignoring);
+  const std::string lost = address_of(attach("b", ignoring), true);
+  EXPECT_EQ(ping(pod("a").path(), lost, {.count = 1}).received, 0) << "without loss there is nothing to tell";
+  clear("a", ignoring);
+  clear("b", ignoring);
+  attach("a", accepting());
+  const std::string found = address_of(attach("b", accepting()), true);
+  const PingResult reached = reach(pod("a").path(), found);
+  EXPECT_TRUE(reached.all()) << reached.output << rules();
+  EXPECT_NE(run({"ip", "-n", "a", "-6", "neigh"}).out.find(found), std::string::npos);
+}
+
 // What docs/plugins.md tells whose chains are iptables-legacy's.
 TEST_P(VethBridgeNetfilterTest, F108_RuleOfTheAdministratorInALegacyTableIsEnough) {
   const Json ignoring = bridged({{"bridgeNetfilter", "ignore"}});

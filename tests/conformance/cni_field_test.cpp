@@ -57,6 +57,35 @@ TEST_P(FieldTest, F069_LinkRenamedAndAltered) {
   EXPECT_SNAP_CLEAN(before_, snapshot());
 }
 
+// The kernel lets no link have a name that another has, be it only as a further one.
+TEST_P(FieldTest, F038_FurtherNamesOfOtherLinks) {
+  must({"ip", "link", "property", "add", "dev", "lo", "altname", "net1"});
+  const Snapshot before = snapshot();
+  ASSERT_CNI_OK(add(pod(), config(), "c1", "net1")) << "a link of the node is in nobody's way";
+  ASSERT_CNI_OK(del(pod().path(), config(), "c1", "net1"));
+  EXPECT_SNAP_CLEAN(before, snapshot());
+
+  in_pod({"ip", "link", "property", "add", "dev", "lo", "altname", "net1"});
+  const CniOutcome refused = add(pod(), config(), "c1", "net1");
+  EXPECT_CNI_ERROR(refused, Code::kConflict);
+  EXPECT_NE(refused.message().find("net1"), std::string::npos) << refused;
+  EXPECT_CNI_OK(del(pod().path(), config(), "c1", "net1"));
+  in_pod({"ip", "link", "property", "del", "dev", "lo", "altname", "net1"});
+  EXPECT_SNAP_CLEAN(before, snapshot());
+  must({"ip", "link", "property", "del", "dev", "lo", "altname", "net1"});
+}
+
+TEST_P(FieldTest, F038_LinkThatIsRenamedAndKeepsItsOldNameAsAFurtherOne) {
+  for (int round = 0; round < 2; round++) {
+    ASSERT_CNI_OK(add(pod(), config(), "c1", "net1")) << round;
+    in_pod({"ip", "link", "set", "net1", "down"});
+    in_pod({"ip", "link", "set", "net1", "name", "data0"});
+    in_pod({"ip", "link", "property", "add", "dev", "data0", "altname", "net1"});
+    ASSERT_CNI_OK(del(pod().path(), config(), "c1", "net1")) << round;
+    EXPECT_SNAP_CLEAN(before_, snapshot());
+  }
+}
+
 TEST_P(BridgeFieldTest, F069_LinkMovedOnToAThirdNamespace) {
   Pod& third = make_pod("third");
   before_ = snapshot();

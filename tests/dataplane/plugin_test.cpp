@@ -128,6 +128,74 @@ TEST_F(VhostuserPlugin, F036_RefusesASocketPathThatNoSocketCanHave) {
   EXPECT_NE((outcome.message() + outcome.details()).find("runDir"), std::string::npos) << outcome;
 }
 
+// A process of that user, of whose groups only this one counts.
+bool may_enter(uid_t user, gid_t group, const std::filesystem::path& path) {
+  return run({"setpriv", "--reuid", std::to_string(user), "--regid", std::to_string(group), "--clear-groups",
+              "ls", path.string()})
+      .ok();
+}
+
+TEST_F(VhostuserPlugin, F058_PortDirectoryIsItsUsersAloneWhoeverCalls) {
+  std::filesystem::permissions(directory(), std::filesystem::perms(0755));
+  for (const mode_t mask : {0077, 0000}) {
+    const mode_t before = ::umask(mask);
+    const CniOutcome outcome = add(make_pod("c1"), config());
+    ::umask(before);
+    ASSERT_CNI_OK(outcome);
+    const std::filesystem::path socket = (*outcome.document)["interfaces"].back().value("socketPath", "");
+    struct stat status {};
+    ASSERT_EQ(::stat(socket.parent_path().c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 02770U) << "whatever the caller's umask";
+    EXPECT_TRUE(may_enter(node().owner_uid, 9999, socket.parent_path()));
+    EXPECT_TRUE(may_enter(9999, node().owner_gid, socket.parent_path()));
+    EXPECT_FALSE(may_enter(9999, 9999, socket.parent_path()));
+    ASSERT_CNI_OK(del(pods().at("c1")->path(), config()));
+  }
+}
+
+TEST_F(VhostuserPlugin, F058_RunDirWithASlashAtItsEndIsNamed) {
+  spit(node_json(),
+       Json{{"stateDir", (directory() / "state").string()}, {"runDir", (directory() / "run").string() + "/"}}
+           .dump());
+  const CniOutcome outcome = add(make_pod("c1"), config());
+  EXPECT_CNI_ERROR(outcome, Code::kInvalidConfig);
+  EXPECT_NE(outcome.message().find("runDir"), std::string::npos) << outcome;
+}
+
+TEST_F(VhostuserPlugin, F058_WhatIsNotOursIsNeitherFollowedNorRemoved) {
+  namespace fs = std::filesystem;
+  const Json conf = config({{"runtimeConfig", {{"deviceID", "slot-3"}}}});
+  make_pod("c1");
+  const auto refuses = [&](Code code, const fs::path& named) {
+    const CniOutcome outcome = add(*pods().at("c1"), conf);
+    EXPECT_CNI_ERROR(outcome, code);
+    EXPECT_NE(outcome.message().find(named.string()), std::string::npos) << outcome;
+    EXPECT_CNI_OK(del(pods().at("c1")->path(), conf));
+  };
+  const fs::path elsewhere = directory() / "elsewhere";
+  fs::create_directories(elsewhere);
+  fs::permissions(elsewhere, fs::perms(0700));
+  fs::create_directories(node().ports_dir().parent_path());
+  fs::create_directory_symlink(elsewhere, node().ports_dir());
+  refuses(Code::kIo, node().ports_dir());
+  fs::remove(node().ports_dir());
+
+  fs::create_directories(node().ports_dir());
+  fs::create_directory_symlink(elsewhere, node().ports_dir() / "slot-3");
+  refuses(Code::kIo, node().ports_dir() / "slot-3");
+  struct stat status {};
+  ASSERT_EQ(::stat(elsewhere.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0700U);
+  EXPECT_EQ(status.st_uid, 0U);
+  fs::remove(node().ports_dir() / "slot-3");
+
+  const fs::path in_its_place = node().ports_dir() / "slot-3" / "port.sock";
+  fs::create_directories(in_its_place.parent_path());
+  spit(in_its_place, "somebody's");
+  refuses(Code::kConflict, in_its_place);
+  EXPECT_EQ(slurp(in_its_place), "somebody's");
+}
+
 TEST_F(VhostuserPlugin, RefusesNicsOfOneNetworkThatDisagreeOnIsolation) {
   ASSERT_CNI_OK(add(make_pod("a"), config(), "a"));
   const CniOutcome other = add(make_pod("b"), config({{"portIsolation", true}}), "b");

@@ -96,6 +96,23 @@ TEST_F(TapTest, OwnerGroupAndQueuesOfTheConfig) {
   EXPECT_EQ(open_tap(pod("vm").path(), "tap0", 1000, false).error, EINVAL) << "a multi-queue tap";
 }
 
+// How many queues a tap is opened with is fixed when it is made: libvirt must be told the same.
+TEST_F(TapTest, F050_TapIsOpenedWithTheQueuesThatWereAskedForAndNotOtherwise) {
+  for (const int queues : {1, 2, 8}) {
+    const std::string name = "vm" + std::to_string(queues);
+    Json conf = tap_config({{"queues", queues}});
+    conf.erase("mac");
+    attach(name, conf);
+    const bool multi = queues > 1;
+    std::vector<TapOpening> open;
+    for (int i = 0; i < queues; i++) {
+      open.push_back(open_tap(pod(name).path(), "tap0", 107, multi));
+      EXPECT_EQ(open.back().error, 0) << "queue " << i << " of " << queues;
+    }
+    EXPECT_EQ(open_tap(pod(name).path(), "tap0", 107, !multi).error, EINVAL) << queues;
+  }
+}
+
 TEST_F(TapTest, OwnerOfTheNodeConfig) {
   configure_node({{"ownerUid", 2000}, {"ownerGid", 2001}});
   attach("vm", tap_config());

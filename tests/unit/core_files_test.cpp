@@ -109,6 +109,21 @@ TEST_F(FilesTest, F021_AtomicWriteReplacesASymlinkAndNotItsTarget) {
   EXPECT_EQ(slurp(at("link")), "new");
 }
 
+TEST_F(FilesTest, PathsMayBeRelative) {
+  const fs::path before = fs::current_path();
+  fs::current_path(at(""));
+  for (const char* path : {"a", "./a"}) {
+    const auto written = write_file_atomically(path, "one");
+    EXPECT_TRUE(written) << written.error().text();
+    const auto synced = sync_file(path);
+    EXPECT_TRUE(synced) << synced.error().text();
+    EXPECT_TRUE(remove_file(path));
+  }
+  EXPECT_TRUE(make_directory("one/two"));
+  EXPECT_TRUE(fs::is_directory("one/two"));
+  fs::current_path(before);
+}
+
 TEST_F(FilesTest, FailedWriteLeavesNothing) {
   fs::create_directory(at("dir"));
   const auto onto_directory = write_file_atomically(at("dir"), "x");
