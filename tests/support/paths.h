@@ -7,7 +7,8 @@
 // checkout.
 namespace vmlane::test {
 
-// The directory of the programs of this build, and one of them by its name; an absolute path stays what it is.
+// The directory of the programs of this build, and one of them by its name; an absolute path stays what it
+// is.
 std::string built_programs();
 std::string built(const std::string& program);
 
