@@ -4,9 +4,9 @@
 #include <array>
 #include <utility>
 
+#include "core/base64.h"
 #include "core/files.h"
 #include "core/json.h"
-#include "kubernetes/base64.h"
 #include "manifests/yaml.h"
 
 namespace vmlane::kubernetes {

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cstdint>
 
+#include "core/base64.h"
 #include "lab/qemu_command.h"
 
 namespace vmlane::lab {
@@ -36,19 +37,6 @@ std::string make_nonce() {
   for (const std::uint8_t byte : bytes) {
     text += kDigits[byte >> 4];
     text += kDigits[byte & 15];
-  }
-  return text;
-}
-
-std::string base64(std::string_view data) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < data.size(); i += 3) {
-    std::uint32_t group = 0;
-    for (std::size_t j = 0; j < 3; j++)
-      group = group << 8 | (i + j < data.size() ? static_cast<std::uint8_t>(data[i + j]) : 0U);
-    for (std::size_t j = 0; j < 4; j++)
-      text += i + j <= data.size() ? kAlphabet[group >> (18 - 6 * j) & 63] : '=';
   }
   return text;
 }
@@ -144,7 +132,7 @@ Result<int> GuestChannel::run(const std::string& text, unsigned limit, const Com
                                           " bytes long, the limit is " + std::to_string(kMaxText));
   }
   const std::string nonce = make_nonce();
-  const std::string payload = base64(text);
+  const std::string payload = encode_base64(text);
   CommandResponse response(nonce, output, error);
   // The newline before ends whatever a former client left half written.
   VMLANE_TRY(send("\nrun " + nonce + " " + std::to_string(limit) + " " + std::to_string(payload.size()) +

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <set>
 
+#include "core/base64.h"
 #include "manifests/fields.h"
 #include "multus-adapter/vm_decode.h"
 
@@ -210,32 +211,6 @@ Result<std::uint64_t> read_memory(ObjectReader& domain) {
               "give spec.domain.memory.guest or spec.domain.resources.requests.memory");
 }
 
-Result<std::string> decode_base64(std::string_view text, const std::string& what) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  std::uint32_t bits = 0;
-  unsigned count = 0;
-  std::size_t padding = 0;
-  for (const char c : text) {
-    if (c == '\n' || c == '\r') continue;
-    if (c == '=') {
-      padding++;
-      continue;
-    }
-    const auto digit = kAlphabet.find(c);
-    if (digit == std::string_view::npos || padding > 0)
-      return fail(Code::kInvalidConfig, "key \"" + what + "\" is not base64");
-    bits = (bits << 6) | static_cast<std::uint32_t>(digit);
-    count += 6;
-    if (count >= 8) {
-      count -= 8;
-      out += static_cast<char>((bits >> count) & 0xff);
-    }
-  }
-  if (padding > 2 || count == 6) return fail(Code::kInvalidConfig, "key \"" + what + "\" is not base64");
-  return out;
-}
-
 // `name` in plain text, or `name`Base64.
 Result<std::string> read_cloud_text(ObjectReader& reader, const std::string& name, const std::string& what) {
   VMLANE_ASSIGN(auto plain, read_string(reader, name));
@@ -245,7 +220,9 @@ Result<std::string> read_cloud_text(ObjectReader& reader, const std::string& nam
                 "both \"" + what + name + "\" and \"" + what + name + "Base64\" are given");
   }
   if (encoded.empty()) return plain;
-  return decode_base64(encoded, what + name + "Base64");
+  auto decoded = decode_base64(encoded);
+  if (!decoded) return fail(Code::kInvalidConfig, "key \"" + what + name + "Base64\" is not base64");
+  return std::move(*decoded);
 }
 
 Result<> read_cloud_init(const Json& volumes, VirtualMachineInstance& vm) {

@@ -212,7 +212,7 @@ class Runner {
 
   void fold();
   static bool steady(const Pair& pair, double floor_median);
-  bool has_steady_headline(const Entry* entry, double floor_median) const;
+  bool has_steady_twin(const Pair& pair, double floor_median) const;
   void fold_pair(const Pair& pair, double floor_median);
   RttCell& cell(Entry& entry, std::size_t kind);
   void judge_noise(const MachineCpu& before);
@@ -481,9 +481,9 @@ bool Runner::steady(const Pair& pair, double floor_median) {
   return std::abs(pair.floor_us / floor_median - 1) <= kFloorTolerance;
 }
 
-bool Runner::has_steady_headline(const Entry* entry, double floor_median) const {
-  return std::ranges::any_of(pairs_, [&](const Pair& pair) {
-    return pair.entry == entry && pair.kind == 0 && steady(pair, floor_median);
+bool Runner::has_steady_twin(const Pair& pair, double floor_median) const {
+  return std::ranges::any_of(pairs_, [&](const Pair& other) {
+    return other.entry == pair.entry && other.kind == pair.kind && steady(other, floor_median);
   });
 }
 
@@ -491,8 +491,8 @@ void Runner::fold_pair(const Pair& pair, double floor_median) {
   result_.noise.blocks++;
   if (!steady(pair, floor_median)) {
     result_.noise.discarded_blocks++;
-    // A lane that would be left without a headline keeps what it has; the verdict tells.
-    if (has_steady_headline(pair.entry, floor_median)) return;
+    // A lane that would be left without any figure of that kind keeps what it has; the verdict tells.
+    if (has_steady_twin(pair, floor_median)) return;
   }
   const auto add = [&](Entry& entry, const Measured& measured) {
     RttCell& cell = this->cell(entry, pair.kind);

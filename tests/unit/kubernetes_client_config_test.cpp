@@ -4,7 +4,6 @@
 #include <filesystem>
 #include <fstream>
 
-#include "kubernetes/base64.h"
 #include "kubernetes/client_config.h"
 #include "tests/support/host.h"
 #include "tests/support/result.h"
@@ -92,15 +91,6 @@ TEST(InClusterConfig, IsMadeOfThePodsVariables) {
   EXPECT_EQ(config->server, "https://[2001:db8::1]:443");
   EXPECT_EQ(config->authority.file, "/account/ca.crt");
   EXPECT_EQ(config->token_file, "/account/token");
-}
-
-TEST(Base64, DecodesWhatItsStandardShows) {
-  EXPECT_EQ(decode_base64(""), "");
-  EXPECT_EQ(decode_base64("Zg=="), "f");
-  EXPECT_EQ(decode_base64("Zm8="), "fo");
-  EXPECT_EQ(decode_base64("Zm9v\nYmFy\n"), "foobar");
-  for (const char* wrong : {"Z", "Zg=", "Zg=a", "Z===", "Zm9v!A=="})
-    EXPECT_EQ(decode_base64(wrong), std::nullopt) << wrong;
 }
 
 }  // namespace

@@ -1,19 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "kubernetes/base64.h"
+#include "core/base64.h"
 
 #include <cstdint>
 
-namespace vmlane::kubernetes {
+namespace vmlane {
 namespace {
 
+constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 std::optional<std::uint32_t> value_of(char symbol) {
-  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   const auto at = kAlphabet.find(symbol);
   if (at == std::string_view::npos) return std::nullopt;
   return static_cast<std::uint32_t>(at);
 }
 
 }  // namespace
+
+std::string encode_base64(std::string_view data) {
+  std::string text;
+  for (std::size_t i = 0; i < data.size(); i += 3) {
+    std::uint32_t group = 0;
+    for (std::size_t j = 0; j < 3; j++)
+      group = group << 8 | (i + j < data.size() ? static_cast<std::uint8_t>(data[i + j]) : 0U);
+    for (std::size_t j = 0; j < 4; j++)
+      text += i + j <= data.size() ? kAlphabet[group >> (18 - 6 * j) & 63] : '=';
+  }
+  return text;
+}
 
 std::optional<std::string> decode_base64(std::string_view text) {
   std::string decoded;
@@ -38,4 +51,4 @@ std::optional<std::string> decode_base64(std::string_view text) {
   return decoded;
 }
 
-}  // namespace vmlane::kubernetes
+}  // namespace vmlane
