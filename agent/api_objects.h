@@ -25,7 +25,7 @@ class ApiObjects : public ObjectSource {
   // Everything is known already: a watch misses nothing.
   void read_again() override {}
   bool complete() const override;
-  ObjectChanges take_changes() override { return std::exchange(changes_, {}); }
+  ObjectChanges take_changes() override { return settled(std::exchange(changes_, {})); }
   std::map<std::string, Error> problems() const override;
   Json status() const override;
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <unordered_set>
 
 namespace vmlane::agent {
 namespace {
@@ -45,6 +46,18 @@ ObjectPointer cluster_object(Json object, std::string place, ClusterObject::Orde
   if (key.empty()) key = text_at(object, "kind");
   return std::make_shared<const ClusterObject>(std::move(key), to_text(object), std::move(place),
                                                std::move(order));
+}
+
+ObjectChanges settled(ObjectChanges changes) {
+  const std::unordered_set<ObjectPointer> gone(changes.gone.begin(), changes.gone.end());
+  std::unordered_set<ObjectPointer> passed;
+  std::erase_if(changes.come, [&](const ObjectPointer& object) {
+    if (!gone.contains(object)) return false;
+    passed.insert(object);
+    return true;
+  });
+  std::erase_if(changes.gone, [&](const ObjectPointer& object) { return passed.contains(object); });
+  return changes;
 }
 
 }  // namespace vmlane::agent

@@ -42,5 +42,8 @@ struct ObjectChanges {
   std::vector<ObjectPointer> come;
   bool empty() const { return gone.empty() && come.empty(); }
 };
+// Without what has come and gone again in between, such as the first change of an object that changes twice:
+// whoever lets go what is gone, then takes what has come, would have it for good.
+ObjectChanges settled(ObjectChanges changes);
 
 }  // namespace vmlane::agent

@@ -36,7 +36,7 @@ class ObjectFiles : public ObjectSource {
   bool update(Clock::time_point now) override;
   void read_again() override;
   bool complete() const override { return true; }
-  ObjectChanges take_changes() override { return std::exchange(changes_, {}); }
+  ObjectChanges take_changes() override { return settled(std::exchange(changes_, {})); }
   // By file, or directory.
   std::map<std::string, Error> problems() const override { return problems_; }
   Json status() const override;

@@ -30,7 +30,7 @@ class ObjectSource {
   virtual void read_again() = 0;
   // Whether all objects are known, as of some moment. What is published before would open or close wrongly.
   virtual bool complete() const = 0;
-  // What changed since the last call.
+  // What changed since the last call, settled.
   virtual ObjectChanges take_changes() = 0;
   // What could not be read, by its place.
   virtual std::map<std::string, Error> problems() const = 0;

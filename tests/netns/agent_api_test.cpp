@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // vmlane-agent on an API server: what it takes over from there, and what it does while the server is away,
 // refuses, or forgets.
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 
@@ -90,6 +91,26 @@ TEST_F(AgentOnAnApiServer, PublishesWhatItSaysAndFollowsIt) {
   server().remove(kPods, "blue/client");
   put(kPolicies, guard("client"));
   EXPECT_TRUE(eventually([&] { return verdict(kApiClient) == false; }));
+}
+
+TEST_F(AgentOnAnApiServer, TakesTheLastOfSeveralChangesAtOnce) {
+  agent().start();
+  ASSERT_TRUE(eventually([&] { return is_guarded(); }));
+  // It sees nothing of these before there are all of them.
+  ASSERT_EQ(kill(agent().pid(), SIGSTOP), 0);
+  put(kPolicies, guard("nobody"));
+  put(kPolicies, guard("client"));
+  put(kPolicies, guard("nobody"));
+  put(kPods, pod_text("passing", {{"role", "first"}}));
+  put(kPods, pod_text("passing", {{"role", "second"}}));
+  server().remove(kPods, "blue/passing");
+  for (const char* version : {"1", "2", "3"})
+    put(kPods, pod_text("c1", {{"app", "web"}, {"version", version}}));
+  ASSERT_EQ(kill(agent().pid(), SIGCONT), 0);
+  EXPECT_TRUE(eventually([&] { return verdict(kApiClient) == false; }));
+  put(kPolicies, guard("client"));
+  EXPECT_TRUE(eventually([&] { return is_guarded(); })) << agent().problems();
+  EXPECT_FALSE(has_problems()) << agent().problems();
 }
 
 TEST_F(AgentOnAnApiServer, WhatWasPublishedStaysWhileTheServerIsAway) {

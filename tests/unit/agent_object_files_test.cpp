@@ -113,6 +113,13 @@ TEST_F(ObjectFilesTest, ChangesTellOfTheObjectsThatDifferAlone) {
   EXPECT_TRUE(files_->take_changes().empty()) << "another may come in its place";
   update(ObjectFiles::kGrace);
   EXPECT_EQ(names_of(files_->take_changes().gone), "Node a1;Node a3;");
+  put("b.json", named("b1"));
+  update();
+  put("b.json", named("b2"));
+  update();
+  const ObjectChanges twice = files_->take_changes();
+  EXPECT_EQ(names_of(twice.gone), "Node b;");
+  EXPECT_EQ(names_of(twice.come), "Node b2;") << "what was there in between is nobody's business any more";
 }
 
 TEST_F(ObjectFilesTest, WhatOnlyTheServerReadsIsNotKept) {
