@@ -9,8 +9,6 @@
 namespace vmlane::policy {
 namespace {
 
-constexpr std::size_t kMaxBytes = std::size_t{2} << 30;
-
 std::size_t lines_of(std::size_t bytes) {
   return (bytes + kLine - 1) / kLine;
 }
@@ -26,7 +24,7 @@ std::uint32_t Block::reserve(std::size_t bytes) {
     }
   }
   const std::size_t end = used_ + lines * kLine;
-  if (end > kMaxBytes || (published_ && end > words_.size() * kWord)) {
+  if (end > max_bytes_ || (published_ && end > words_.size() * kWord)) {
     outgrown_ = true;
     return kClosed;
   }

@@ -23,6 +23,9 @@ constexpr std::size_t kLine = VMLANE_POLICY_LINE;
 // for the phases of the next publication (store.h). All parts are whole lines.
 class Block {
  public:
+  static constexpr std::size_t kMaxBytes = std::size_t{2} << 30;  // what offsets can say
+  explicit Block(std::size_t max_bytes = kMaxBytes) : max_bytes_(max_bytes) {}
+
   // What readers can reach changes in one of these.
   enum class Turn : std::uint8_t { kPeers = 1, kEndpoints = 2 };
 
@@ -75,6 +78,7 @@ class Block {
   Phase lines_after(std::vector<std::uint32_t> lines, std::uint8_t turn) const;
   std::optional<std::uint32_t> take_free(std::size_t lines);
 
+  std::size_t max_bytes_;
   ZeroPages words_;
   std::size_t used_ = 0;  // bytes
   bool published_ = false;

@@ -10,7 +10,7 @@ namespace {
 constexpr std::uint32_t kWordBits = 64;
 constexpr std::uint32_t kWordBytes = sizeof(std::uint64_t);
 constexpr std::size_t kMaxProfileBytes = std::size_t{16} << 20;  // contracts 3.8
-constexpr std::size_t kMaxRuleIndex = 0xffff;
+constexpr std::size_t kMaxRuleIndex = 0xfffe;                    // 0xffff is none, see connection.h
 constexpr std::size_t kPage = VMLANE_POLICY_PAGE;
 constexpr std::size_t kPorts = kPage * kPage;
 constexpr std::array<std::uint8_t, 3> kPortProtocols = {kTcp, kUdp, kSctp};
@@ -138,7 +138,9 @@ class ProfileBuilder {
   }
 
   void add_bit(Bit bit) {
-    if (bits_.size() == VMLANE_POLICY_MAX_RULES || bit.rule->index > kMaxRuleIndex) {
+    if (bit.rule->index > kMaxRuleIndex)
+      return refuse(bit.policy, "has more than " + std::to_string(kMaxRuleIndex + 1) + " rules");
+    if (bits_.size() == VMLANE_POLICY_MAX_RULES) {
       return refuse(bit.policy,
                     "makes more than " + std::to_string(VMLANE_POLICY_MAX_RULES) + " rules for one pod");
     }

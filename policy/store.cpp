@@ -12,16 +12,16 @@ namespace vmlane::policy {
 
 class Store::Contents {
  public:
+  explicit Contents(std::size_t max_bytes) : tables(max_bytes) {}
+
   Tables tables;
   std::map<std::string, std::vector<Problem>> problems;  // by kind and id
 };
 
-Store::Store() : contents_(std::make_unique<Contents>()) {}
+Store::Store(std::size_t max_bytes) : contents_(std::make_unique<Contents>(max_bytes)) {}
 Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
-
-namespace {}  // namespace
 
 Change Change::of(Json object, std::string source) {
   const Json metadata =

@@ -86,7 +86,9 @@ struct PolicyName {
 
 class Store {
  public:
-  Store();
+  // Tables of more bytes than these are not made: nothing gets anything through then.
+  static constexpr std::size_t kMaxBytes = std::size_t{2} << 30;
+  explicit Store(std::size_t max_bytes = kMaxBytes);
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
   ~Store();

@@ -30,16 +30,18 @@ bool in(const IpPrefix& prefix, const IpAddress& address) {
 
 // ---- The block as a whole.
 
-Tables::Derived::Derived(StringInterner& strings, std::size_t addresses_expected,
+Tables::Derived::Derived(StringInterner& strings, std::size_t max_bytes, std::size_t addresses_expected,
                          std::size_t endpoints_expected, std::size_t factor)
     : selectors(strings),
       header(block.reserve(kLine)),
+      block(max_bytes),
       closed(block.reserve(kLine)),
       addresses(block, addresses_expected, factor),
       endpoints(block.reserve(endpoints_expected * kLine)),
       endpoint_room(static_cast<std::uint32_t>(endpoints_expected)),
       trie(block, groups) {
   block.at<vmlane_policy_profile>(closed).flags = VMLANE_POLICY_PROFILE_BROKEN;
+  if (block.outgrown()) return;
   endpoint_profiles.assign(endpoint_room, {kClosedProfile, kClosedProfile});
   for (std::uint32_t i = 0; i < endpoint_room; i++)
     (&block.at<vmlane_policy_endpoint>(endpoints))[i].facts[0] = {0, 0, {closed, closed}};
@@ -85,7 +87,7 @@ void Tables::build() {
   }
   // Past what offsets can say. Without endpoints everything is denied, and problems() says so.
   too_large_ = true;
-  derived_ = std::make_unique<Derived>(strings_, 0, 0, 1);
+  derived_ = std::make_unique<Derived>(strings_, Block::kMaxBytes, 0, 0, 1);
   write_header();
   derived_->block.publish(0);
 }
@@ -103,7 +105,8 @@ bool Tables::build_block(std::size_t factor) {
   for (const auto& [name, node] : nodes_) addresses += node.object.addresses.size();
   const std::size_t endpoints =
       endpoint_pods_.size() + endpoint_pods_.size() / kSpareQuarter + kSpareEndpoints;
-  derived_ = std::make_unique<Derived>(strings_, addresses, endpoints, factor);
+  derived_ = std::make_unique<Derived>(strings_, max_bytes_, addresses, endpoints, factor);
+  if (derived_->block.outgrown()) return false;  // parts of it have no place of their own
   for (auto& [ns, record] : namespaces_) set_namespace_labels(ns);
   for (std::uint32_t number = 0; number < policies_.size(); number++) {
     if (policies_[number].stored) enlist(number);
@@ -587,8 +590,10 @@ std::vector<Problem> Tables::problems() const {
   std::vector<Problem> problems;
   if (derived_ == nullptr) return problems;
   if (too_large_)
-    problems.push_back({"object", "all", "", "the tables of all objects together are larger than 2 GiB",
-                        "every pod gets and sends nothing", ""});
+    problems.push_back(
+        {"object", "all", "",
+         "the tables of all objects together are larger than " + std::to_string(max_bytes_) + " bytes",
+         "every pod gets and sends nothing", ""});
   for (const auto& [key, claims] : derived_->addresses.shared()) {
     std::set<std::string> pods;
     std::map<std::string, std::uint32_t> sources;

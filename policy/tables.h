@@ -30,7 +30,7 @@ constexpr unsigned kProtocolShift = 16;
 
 class Tables {
  public:
-  Tables();
+  explicit Tables(std::size_t max_bytes);
   ~Tables();
 
   void put(const Pod& pod);
@@ -118,8 +118,8 @@ class Tables {
   };
   // What follows from the objects, in a block; made again when the block is outgrown.
   struct Derived {
-    Derived(StringInterner& strings, std::size_t addresses_expected, std::size_t endpoints_expected,
-            std::size_t factor);
+    Derived(StringInterner& strings, std::size_t max_bytes, std::size_t addresses_expected,
+            std::size_t endpoints_expected, std::size_t factor);
 
     SelectorIndex selectors;
     PeerGroups groups;
@@ -212,6 +212,7 @@ class Tables {
   // A number is given again after two whole publications: what tells of it by then is of tables long gone.
   std::vector<std::uint32_t> free_policies_;
   std::vector<std::uint32_t> dying_policies_;
+  std::size_t max_bytes_;  // of a block
   std::vector<std::uint32_t> removed_numbers_;                   // since the last whole publication
   std::vector<std::unique_ptr<StoredPolicy>> removed_policies_;  // since the last publication
   std::map<std::string, std::uint32_t> network_numbers_;

@@ -17,7 +17,7 @@ bool same(const Policy& a, const Policy& b) {
 
 }  // namespace
 
-Tables::Tables() {
+Tables::Tables(std::size_t max_bytes) : max_bytes_(max_bytes) {
   number_of_network(std::string(kDefaultNetwork));
 }
 Tables::~Tables() = default;
