@@ -67,17 +67,28 @@ Result<std::vector<policy::Probe>> read_probes(const std::string& file, Json& js
   return probes;
 }
 
-// The answer to a probe has these keys and no more; `explain` tells the rest.
+// The answer to a probe has these keys, and `audit` where it would be denied but for it; `explain` tells the
+// rest.
 Json short_judgement(const Json& judgement) {
-  return {{"verdict", judgement["verdict"]}, {"policy", judgement["policy"]}, {"rule", judgement["rule"]}};
+  Json row = {
+      {"verdict", judgement["verdict"]}, {"policy", judgement["policy"]}, {"rule", judgement["rule"]}};
+  if (judgement.contains("audit"))
+    row["audit"] = {{"policy", judgement["audit"]["policy"]}, {"rule", judgement["audit"]["rule"]}};
+  return row;
+}
+
+// "isolated NetworkPolicy blue/guard", "rule NetworkPolicy blue/guard rule 1".
+std::string told_decision(const Json& made) {
+  std::string text = made.value("reason", "");
+  if (made["policy"].is_string()) text += " " + made.value("kind", "") + " " + made.value("policy", "");
+  if (made["rule"].is_number()) text += " rule " + to_text(made["rule"]);
+  return text;
 }
 
 std::string told(const Json& judgement) {
-  std::string text = judgement.value("verdict", "") + ": " + judgement.value("reason", "");
-  if (judgement["policy"].is_string())
-    text += " " + judgement.value("kind", "") + " " + judgement.value("policy", "");
-  if (judgement["rule"].is_number()) text += " rule " + to_text(judgement["rule"]);
-  return text;
+  const std::string text = judgement.value("verdict", "") + ": " + told_decision(judgement);
+  if (!judgement.contains("audit")) return text;
+  return text + ", in audit: would deny by " + told_decision(judgement["audit"]);
 }
 
 int evaluate(const PolicyArguments& arguments, const Context& context) {

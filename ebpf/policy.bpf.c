@@ -210,6 +210,12 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_count(struct __sk_buff *skb, const struc
 	keep(skb);
 	if (answer->reason == VMLANE_POLICY_BY_RULE || answer->reason == VMLANE_POLICY_ISOLATED)
 		vmlane_count_rule(&key);
+	if (!question->audited)
+		return;
+	key.policy = question->would.policy;
+	key.rule = question->would.rule;
+	key.direction |= VMLANE_POLICY_COUNT_AUDITED;
+	vmlane_count_rule(&key);
 }
 
 VMLANE_STAGE_FUNCTION struct vmlane_connection_set *vmlane_stage_set(struct __sk_buff *skb, uint32_t index)
@@ -263,26 +269,26 @@ static __always_inline int may_tell(struct vmlane_policy_owner *owner, __u32 now
 		owner->event_tick = now;
 		owner->events = 0;
 	}
-	if (owner->events >= VMLANE_POLICY_EVENTS_A_TICK) {
-		__sync_fetch_and_add(&owner->untold, 1);
+	if (owner->events >= VMLANE_POLICY_EVENTS_A_TICK)
 		return 0;
-	}
 	owner->events++;
 	return 1;
 }
 
-static __always_inline void tell(const struct __sk_buff *skb, const struct vmlane_stage *stage, __u32 reason)
+// Whether there was room.
+static __always_inline int tell(const struct __sk_buff *skb, const struct vmlane_stage *stage, __u32 reason)
 {
+	const struct vmlane_policy_answer *answer = reason == VMLANE_STAGE_PASS ? &stage->would : &stage->answer;
 	const struct vmlane_packet *packet = &stage->packet;
 	struct vmlane_policy_event *event;
 	__u32 zero = 0;
 	void *ring = bpf_map_lookup_elem(&vmlane_events, &zero);
 
 	if (!ring)
-		return;
+		return 0;
 	event = bpf_ringbuf_reserve(ring, sizeof(*event), 0);
 	if (!event)
-		return;
+		return 0;
 	event->time = bpf_ktime_get_coarse_ns();
 	event->key = skb->tc_classid & 0xffff;
 	event->incarnation = stage->incarnation;
@@ -295,23 +301,26 @@ static __always_inline void tell(const struct __sk_buff *skb, const struct vmlan
 	event->v6 = packet->v6;
 	event->protocol = packet->protocol;
 	event->direction = stage->direction;
-	event->reason = reason;
-	event->verdict_reason = stage->answer.reason;
-	event->policy = stage->answer.policy;
-	event->rule = stage->answer.rule;
+	event->reason = reason == VMLANE_STAGE_PASS ? stage->audited | VMLANE_POLICY_EVENT_AUDITED : reason;
+	event->verdict_reason = answer->reason;
+	event->policy = answer->policy;
+	event->rule = answer->rule;
 	event->generation = stage->generation;
 	bpf_ringbuf_submit(event, 0);
+	return 1;
 }
 
-static __always_inline void note_drop(const struct __sk_buff *skb, const struct vmlane_stage *stage, __u32 reason)
+// Of a packet that is dropped, or that passes by audit alone.
+static __always_inline void note(const struct __sk_buff *skb, const struct vmlane_stage *stage, __u32 reason)
 {
 	struct vmlane_policy_owner *owner = owner_of(skb);
 
 	if (!owner)
 		return;
-	__sync_fetch_and_add(&owner->dropped[reason & (VMLANE_POLICY_REASONS - 1)], 1);
-	if (may_tell(owner, stage->now))
-		tell(skb, stage, reason);
+	if (reason != VMLANE_STAGE_PASS)
+		__sync_fetch_and_add(&owner->dropped[reason & (VMLANE_POLICY_REASONS - 1)], 1);
+	if (!may_tell(owner, stage->now) || !tell(skb, stage, reason))
+		__sync_fetch_and_add(&owner->untold, 1);
 }
 
 static __always_inline void note_loose(const struct __sk_buff *skb)
@@ -382,10 +391,10 @@ static __always_inline int judge(struct __sk_buff *skb, __u32 direction)
 	reason = vmlane_stage_decide(skb, stage, direction);
 	if (stage->dhcp_until != workload->dhcp_until)
 		workload->dhcp_until = stage->dhcp_until;
-	if (reason != VMLANE_STAGE_PASS) {
-		note_drop(skb, stage, reason);
+	if (reason != VMLANE_STAGE_PASS || stage->audited)
+		note(skb, stage, reason);
+	if (reason != VMLANE_STAGE_PASS)
 		return TC_ACT_SHOT;
-	}
 	if (stage->loose)
 		note_loose(skb);
 	return TC_ACT_UNSPEC;

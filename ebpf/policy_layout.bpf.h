@@ -42,16 +42,20 @@ struct vmlane_policy_owner {
   __u32 event_tick;
   __u32 events;  // told in that tick
   __u32 reserved;
-  __u64 untold;                          // drops without an event
+  __u64 untold;                          // drops, and what audit let pass, without an event
   __u64 loose;                           // passed as either end's connection, see policy/stage.h
   __u64 dropped[VMLANE_POLICY_REASONS];  // by VMLANE_STAGE_*
 };
 
+// With the direction of a counter: connections that passed, but would have been denied were the policy not in
+// audit.
+#define VMLANE_POLICY_COUNT_AUDITED 2
+
 // By rule; rule VMLANE_POLICY_NO_RULE counts what a policy's isolation dropped.
 struct vmlane_policy_counter_key {
   __u32 policy;
-  __u32 rule;  // index in the policy's list
-  __u32 direction;
+  __u32 rule;       // index in the policy's list
+  __u32 direction;  // perhaps with VMLANE_POLICY_COUNT_AUDITED
 };
 
 struct vmlane_policy_counter {
@@ -59,7 +63,11 @@ struct vmlane_policy_counter {
   __u64 last;  // ns since boot, coarse
 };
 
-// A packet that was dropped.
+// With the reason of an event: the packet passed, and the event tells what would have dropped it but for
+// audit.
+#define VMLANE_POLICY_EVENT_AUDITED 0x80
+
+// A packet that was dropped, or the first one of a connection that only policies in audit deny.
 struct vmlane_policy_event {
   __u64 time;  // ns since boot, coarse
   __u32 key;   // of the workload
@@ -71,7 +79,7 @@ struct vmlane_policy_event {
   __u8 v6;
   __u8 protocol;
   __u8 direction;
-  __u8 reason;           // VMLANE_STAGE_*
+  __u8 reason;           // VMLANE_STAGE_*, perhaps with VMLANE_POLICY_EVENT_AUDITED
   __u32 verdict_reason;  // VMLANE_POLICY_*, when `reason` is BY_POLICY
   __u32 policy;
   __u32 rule;

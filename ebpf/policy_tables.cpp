@@ -50,10 +50,15 @@ IpAddress address_of(const std::uint32_t* words, bool v6) {
   return address;
 }
 
+std::uint32_t stage_reason(const vmlane_policy_event& event) {
+  return event.reason & ~std::uint32_t{VMLANE_POLICY_EVENT_AUDITED};
+}
+
 std::string reason_of(const vmlane_policy_event& event) {
-  if (event.reason == VMLANE_STAGE_BY_POLICY && event.verdict_reason < kVerdicts.size())
+  const std::uint32_t reason = stage_reason(event);
+  if (reason == VMLANE_STAGE_BY_POLICY && event.verdict_reason < kVerdicts.size())
     return std::string(kVerdicts[event.verdict_reason]);
-  return event.reason < kPolicyReasons.size() ? std::string(kPolicyReasons[event.reason]) : "unknown";
+  return reason < kPolicyReasons.size() ? std::string(kPolicyReasons[reason]) : "unknown";
 }
 
 bool names_a_policy(std::uint32_t verdict_reason) {
@@ -291,7 +296,9 @@ class PolicyTables::Contents {
                    event.source_port, event.destination_port, event.protocol};
     drop.ingress = event.direction == VMLANE_POLICY_INGRESS;
     drop.reason = reason_of(event);
-    const bool by_policy = event.reason == VMLANE_STAGE_BY_POLICY && names_a_policy(event.verdict_reason);
+    drop.audit = (event.reason & VMLANE_POLICY_EVENT_AUDITED) != 0;
+    const bool by_policy =
+        stage_reason(event) == VMLANE_STAGE_BY_POLICY && names_a_policy(event.verdict_reason);
     if (by_policy) drop.policy = event.policy;
     if (by_policy && event.rule != VMLANE_POLICY_NO_RULE) drop.rule = event.rule;
     drop.generation = event.generation;
@@ -396,8 +403,13 @@ std::vector<PolicyCount> PolicyTables::counters() const {
   while (map && bpf_map_get_next_key(map.get(), previous, &key) == 0) {
     previous = &key;
     if (bpf_map_lookup_elem(map.get(), &key, &value) != 0) continue;
-    PolicyCount count{key.policy, std::nullopt, key.direction == VMLANE_POLICY_INGRESS, value.hits,
-                      std::chrono::nanoseconds(value.last)};
+    const std::uint32_t direction = key.direction & ~std::uint32_t{VMLANE_POLICY_COUNT_AUDITED};
+    PolicyCount count{.policy = key.policy,
+                      .rule = {},
+                      .ingress = direction == VMLANE_POLICY_INGRESS,
+                      .audit = direction != key.direction,
+                      .hits = value.hits,
+                      .last = std::chrono::nanoseconds(value.last)};
     if (key.rule != VMLANE_POLICY_NO_RULE) count.rule = key.rule;
     counts.push_back(count);
   }

@@ -44,6 +44,7 @@ struct PolicyCount {
   std::uint32_t policy = 0;           // number in the tables
   std::optional<std::uint32_t> rule;  // index in the policy's list; none: no rule let it pass
   bool ingress = false;
+  bool audit = false;  // they passed, but would have been denied were the policy not in audit
   std::uint64_t hits = 0;
   std::chrono::nanoseconds last{};  // since boot, CLOCK_MONOTONIC
 };
@@ -56,7 +57,7 @@ struct PolicyTuple {
   std::uint8_t protocol = 0;
 };
 
-// A packet that was dropped.
+// A packet that was dropped, or passed though policies in audit would deny its connection.
 struct PolicyDrop {
   std::chrono::nanoseconds time{};  // since boot
   std::string attachment_id;        // empty when the workload has gone since
@@ -67,6 +68,7 @@ struct PolicyDrop {
   std::string reason;
   std::optional<std::uint32_t> policy;  // number in the tables, where one decided
   std::optional<std::uint32_t> rule;
+  bool audit = false;  // it passed
   std::uint32_t generation = 0;
 };
 
@@ -83,7 +85,7 @@ struct PolicyConnection {
 // Drops of a workload, by reason; each reason once.
 struct PolicyStatus {
   std::vector<std::pair<std::string, std::uint64_t>> dropped;
-  std::uint64_t untold = 0;  // of them without an event: a workload has ten a second
+  std::uint64_t untold = 0;  // of them, and of what audit let pass, without an event: ten a second have one
   std::uint64_t loose = 0;   // packets that passed as either end's, see policy/stage.h
 };
 

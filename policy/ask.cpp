@@ -68,8 +68,18 @@ class Lookup {
                                           .port = probe_.port,
                                           .protocol = probe_.protocol,
                                           .direction = static_cast<std::uint8_t>(direction)};
-    const vmlane_policy_answer answer = vmlane_policy_judge(&tables_, &question);
-    Judgement judgement{.allowed = answer.allowed != 0, .reason = reason_of(answer.reason)};
+    vmlane_policy_answer would{};
+    const vmlane_policy_answer answer = vmlane_policy_judge_audited(&tables_, &question, &would);
+    Judgement judgement;
+    judgement.allowed = answer.allowed != 0;
+    name(answer, judgement);
+    if (judgement.allowed && would.allowed == 0) name(would, judgement.audit.emplace());
+    return judgement;
+  }
+
+  // Who decided: a Judgement or an AuditDenial.
+  void name(const vmlane_policy_answer& answer, auto& judgement) const {
+    judgement.reason = reason_of(answer.reason);
     const bool named = judgement.reason == Reason::kRule || judgement.reason == Reason::kIsolated ||
                        judgement.reason == Reason::kTooLarge;
     if (const PolicyName* policy = known_.policy(answer.policy); named && policy != nullptr) {
@@ -77,7 +87,6 @@ class Lookup {
       judgement.policy = policy->id;
     }
     if (judgement.reason == Reason::kRule) judgement.rule = answer.rule;
-    return judgement;
   }
 
   static Reason reason_of(std::uint32_t reason) {

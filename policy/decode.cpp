@@ -190,6 +190,16 @@ std::optional<IpPrefix> decode_cidr(const Json& json, const std::string& key, co
   return std::nullopt;
 }
 
+std::optional<bool> decode_audit(const Subject& subject) {
+  const auto found = subject.annotations.find(std::string(kModeAnnotation));
+  if (found == subject.annotations.end()) return std::nullopt;
+  if (found->second == "audit") return true;
+  if (found->second != "enforce")
+    subject.report("metadata.annotations." + std::string(kModeAnnotation),
+                   Subject::wrong(found->second, "audit or enforce"), "it counts as enforce");
+  return false;
+}
+
 bool valid_port_name(std::string_view name) {
   constexpr std::size_t kMaxName = 15;  // RFC 6335, 5.1
   const auto letter = [](char c) { return c >= 'a' && c <= 'z'; };

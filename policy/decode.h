@@ -66,6 +66,10 @@ DecodedSelector decode_selector(const Json* json, const std::string& key, const 
 std::optional<IpPrefix> decode_cidr(const Json& json, const std::string& key, const Subject& subject,
                                     const std::string& effect);
 
+// Whether the annotation says audit (true) or enforce; no value when it is not there. What is neither is
+// reported, and counts as enforce.
+std::optional<bool> decode_audit(const Subject& subject);
+
 bool valid_port_name(std::string_view name);
 std::optional<std::uint8_t> decode_protocol(std::string_view name);  // TCP, UDP or SCTP
 

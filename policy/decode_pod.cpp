@@ -22,6 +22,7 @@ class PodReader {
     pod_.ns = subject_.ns;
     pod_.name = subject_.name;
     pod_.broken = !subject_.named || !subject_.annotated;
+    pod_.audit = decode_audit(subject_);
     static const Json nothing;
     const Json* given = member(object, "metadata");
     const Json& metadata = given == nullptr ? nothing : *given;
@@ -186,6 +187,7 @@ Namespace decode_namespace(const Json& object, const Subject& subject) {
                               subject, "the pods of the namespace get and send nothing");
   ns.broken = !labels;
   ns.labels = std::move(labels).value_or(Labels());
+  ns.audit = decode_audit(subject).value_or(false);
   return ns;
 }
 

@@ -13,8 +13,11 @@ Json Explanation::to_json() const {
 Result<Explanation> explain(const Verdict& verdict, const Objects& objects, const Probe& probe) {
   Explanation explanation{.verdict = verdict, .trace = {}, .disagreement = {}};
   VMLANE_ASSIGN(const Verdict expected, ask_oracle(objects, probe, &explanation.trace));
-  const bool too_large =
-      verdict.egress.reason == Reason::kTooLarge || verdict.ingress.reason == Reason::kTooLarge;
+  const auto is_too_large = [](const Judgement& judgement) {
+    return judgement.reason == Reason::kTooLarge ||
+           (judgement.audit && judgement.audit->reason == Reason::kTooLarge);
+  };
+  const bool too_large = is_too_large(verdict.egress) || is_too_large(verdict.ingress);
   if (verdict != expected && !too_large) explanation.disagreement = expected;
   return explanation;
 }

@@ -79,7 +79,7 @@ NativeStage::Outcome NativeStage::decide(std::span<const std::uint8_t> frame,
   vmlane_packet_read(&context.frame, &stage.packet);
   const std::uint32_t reason = vmlane_stage_decide(&context, &stage, direction);
   workload.dhcp_until = stage.dhcp_until;
-  return {reason, stage.answer, stage.loose != 0};
+  return {reason, stage.answer, stage.loose != 0, stage.audited, stage.would};
 }
 
 }  // namespace vmlane::policy

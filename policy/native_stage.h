@@ -17,9 +17,11 @@ namespace vmlane::policy {
 class NativeStage {
  public:
   struct Outcome {
-    std::uint32_t reason = VMLANE_STAGE_PASS;  // VMLANE_STAGE_*
-    vmlane_policy_answer answer{};             // when tables or a known connection decided
-    bool loose = false;                        // see vmlane_stage
+    std::uint32_t reason = VMLANE_STAGE_PASS;   // VMLANE_STAGE_*
+    vmlane_policy_answer answer{};              // when tables or a known connection decided
+    bool loose = false;                         // see vmlane_stage
+    std::uint32_t audited = VMLANE_STAGE_PASS;  // what it would be dropped for but for audit
+    vmlane_policy_answer would{};               // when that is VMLANE_STAGE_BY_POLICY
     bool passes() const { return reason == VMLANE_STAGE_PASS; }
   };
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -29,6 +30,10 @@ using Labels = std::map<std::string, std::string>;
 inline constexpr std::string_view kDefaultNetwork = "default";
 
 constexpr std::int64_t kMaxPort = 65535;
+
+// On a policy, a Namespace or a Pod: "audit" or "enforce". What is in audit denies nothing, but tells of what
+// it would deny.
+inline constexpr std::string_view kModeAnnotation = "vmlane.io/policy-mode";
 
 // The label that the API server gives each namespace, with its name.
 inline constexpr const char* kNameLabel = "kubernetes.io/metadata.name";
@@ -127,6 +132,7 @@ struct Policy {
   std::set<std::string> networks;     // on which the pods' interfaces are meant
   std::array<bool, kDirections> isolates{};
   std::array<std::vector<Rule>, kDirections> rules;
+  bool audit = false;  // what it denies is let through, and told
   std::string source;
 
   const std::vector<Rule>& rules_of(Direction direction) const {
@@ -145,6 +151,7 @@ struct Namespace {
   std::string name;
   Labels labels;  // with kubernetes.io/metadata.name
   bool broken = false;
+  bool audit = false;  // every policy about its pods is in audit
   std::string source;
 };
 
@@ -172,6 +179,9 @@ struct Pod {
   bool broken = false;  // could not be read whole: nothing is let through
   std::vector<NamedPort> ports;
   std::vector<PodInterface> interfaces;  // none when it has ended
+  // Whether NetworkPolicies and MultiNetworkPolicies about it are in audit, or no policy is because of its
+  // namespace; as the namespace says when not set.
+  std::optional<bool> audit;
   std::string source;
 
   std::string id() const { return ns + "/" + name; }

@@ -271,7 +271,30 @@ class Oracle {
     } else {
       destination.judged = nullptr;
     }
-    return ask(direction, self, peer, destination, own_node);
+    const std::vector<const Policy*> policies = selecting(*self.judged);
+    Judgement judgement = ask(policies, direction, self, peer, destination, own_node, false);
+    if (judgement.allowed) return judgement;
+    const auto audited = std::ranges::count_if(
+        policies, [&](const Policy* policy) { return in_audit(*policy, *self.judged); });
+    if (audited == 0) return judgement;
+    // Where all are in audit it is as if there were none.
+    const std::vector<const Policy*> none;
+    const bool all = audited == std::ssize(policies);
+    say(1, "without what policies in audit deny:");
+    Judgement relaxed = ask(all ? none : policies, direction, self, peer, destination, own_node, true);
+    if (relaxed.allowed)
+      relaxed.audit = AuditDenial{judgement.reason, judgement.kind, judgement.policy, judgement.rule};
+    return relaxed;
+  }
+
+  // A pod may leave the policies of its namespace in audit, but not those of the cluster.
+  bool in_audit(const Policy& policy, const Pod& pod) const {
+    const auto ns = objects_.namespaces.find(pod.ns);
+    const bool of_namespace = ns != objects_.namespaces.end() && ns->second.audit;
+    const bool of_cluster = policy.tier != Tier::kNetworkPolicy;
+    bool of_pod = of_namespace;
+    if (pod.audit.has_value()) of_pod = *pod.audit ? of_namespace || !of_cluster : false;
+    return policy.audit || of_pod;
   }
 
   std::vector<const Policy*> selecting(const Pod& pod) {
@@ -289,9 +312,9 @@ class Oracle {
     return policies;
   }
 
-  Judgement ask(Direction direction, const Party& self, const Party& peer, const Party& destination,
-                bool own_node) {
-    const std::vector<const Policy*> policies = selecting(*self.judged);
+  // `relaxed`: policies in audit allow what they allow, and deny nothing.
+  Judgement ask(const std::vector<const Policy*>& policies, Direction direction, const Party& self,
+                const Party& peer, const Party& destination, bool own_node, bool relaxed) {
     bool passed = false;
     const Policy* isolating = nullptr;
     for (const Policy* policy : policies) {
@@ -302,9 +325,12 @@ class Oracle {
       if (policy->tier == Tier::kAdmin && passed) continue;
       if (policy->tier != Tier::kAdmin && own_node) continue;
       if (policy->tier == Tier::kBaseline && isolating != nullptr) continue;
-      say(1, policy->key());
-      if (policy->tier == Tier::kNetworkPolicy && isolating == nullptr) isolating = policy;
+      const bool audited = in_audit(*policy, *self.judged);
+      say(1, policy->key() + (audited ? ", in audit" : ""));
+      const bool denies = !relaxed || !audited;
+      if (policy->tier == Tier::kNetworkPolicy && denies && isolating == nullptr) isolating = policy;
       for (const Rule& rule : policy->rules_of(direction)) {
+        if (rule.action == Action::kDeny && !denies) continue;
         if (!matches(rule, peer, destination)) continue;
         if (rule.action == Action::kPass && policy->tier == Tier::kAdmin) {
           passed = true;

@@ -12,13 +12,19 @@ bool has_ports(std::uint8_t protocol) {
   return protocol == kTcp || protocol == kUdp || protocol == kSctp;
 }
 
+Json decision(const auto& made) {
+  const bool decided = !made.policy.empty();
+  return {{"reason", reason_name(made.reason)},
+          {"kind", decided ? Json(made.kind) : Json()},
+          {"policy", decided ? Json(made.policy) : Json()},
+          {"rule", made.rule ? Json(*made.rule) : Json()}};
+}
+
 Json to_json(const Judgement& judgement) {
-  const bool decided = !judgement.policy.empty();
-  return {{"verdict", judgement.allowed ? "allow" : "deny"},
-          {"reason", reason_name(judgement.reason)},
-          {"kind", decided ? Json(judgement.kind) : Json()},
-          {"policy", decided ? Json(judgement.policy) : Json()},
-          {"rule", judgement.rule ? Json(*judgement.rule) : Json()}};
+  Json json = decision(judgement);
+  json["verdict"] = judgement.allowed ? "allow" : "deny";
+  if (judgement.audit) json["audit"] = decision(*judgement.audit);
+  return json;
 }
 
 Result<bool> parse_family(ObjectReader& reader, const Probe& probe) {

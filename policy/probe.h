@@ -44,12 +44,23 @@ enum class Reason {
   kTooLarge,     // the pod's policies are past the limits of the tables
 };
 
+// What policies in audit would deny.
+struct AuditDenial {
+  Reason reason = Reason::kIsolated;
+  std::string kind;
+  std::string policy;
+  std::optional<std::size_t> rule;
+
+  bool operator==(const AuditDenial&) const = default;
+};
+
 struct Judgement {
   bool allowed = true;
   Reason reason = Reason::kNoPod;
-  std::string kind;                 // of the policy that decided; empty when none did
-  std::string policy;               // its id
-  std::optional<std::size_t> rule;  // the rule's index in its list; none for kIsolated
+  std::string kind;                  // of the policy that decided; empty when none did
+  std::string policy;                // its id
+  std::optional<std::size_t> rule;   // the rule's index in its list; none for kIsolated
+  std::optional<AuditDenial> audit;  // set when it is allowed only because this is in audit
 
   bool operator==(const Judgement&) const = default;
 };
@@ -69,7 +80,8 @@ Result<End> parse_end(const std::string& text);
 // {"from", "to", "network", "family", "protocol", "port"}; errors start with `what` and name the key.
 Result<Probe> parse_probe(const Json& json, const std::string& what);
 
-// {"verdict", "egress": {"verdict", "reason", "kind", "policy", "rule"}, "ingress": ...}
+// {"verdict", "egress": {"verdict", "reason", "kind", "policy", "rule"}, "ingress": ...}; an end that only
+// policies in audit would deny has "audit": {"reason", "kind", "policy", "rule"} too.
 Json to_json(const Verdict& verdict);
 std::string reason_name(Reason reason);
 

@@ -106,7 +106,7 @@ class ProfileBuilder {
     for (const NumberedPolicy& policy : request.policies) {
       const bool of_network = policy.policy().tier == Tier::kNetworkPolicy;
       if (of_network && !policy.policy().isolates_in(request.direction)) continue;
-      if (of_network && !isolating_) isolating_ = policy;
+      if (of_network && !policy.audited && !isolating_) isolating_ = policy;
       if (policy.policy().tier == Tier::kBaseline && isolating_) continue;
       add_policy(policy);
       if (profile_.excess_) return;
@@ -153,6 +153,7 @@ class ProfileBuilder {
     for (const Rule& rule : policy.policy().rules_of(request_.direction)) {
       const std::span<const TermId> peers = terms.first(rule.peers.size());
       terms = terms.subspan(rule.peers.size());
+      if (policy.audited && rule.action == Action::kDeny) continue;
       Bit plain{.policy = policy,
                 .rule = &rule,
                 .peers = peers,

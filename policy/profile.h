@@ -25,6 +25,7 @@ struct StoredPolicy {
 struct NumberedPolicy {
   const StoredPolicy* stored = nullptr;
   std::uint32_t number = 0;  // in the tables
+  bool audited = false;      // it denies nothing
 
   const Policy& policy() const { return stored->policy; }
 };

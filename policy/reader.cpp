@@ -88,6 +88,7 @@ void add_object(Objects& objects, const Json& object, const std::string& source)
       Policy policy = known == Kind::kNetworkPolicy ? decode_network_policy(object, kind, subject)
                                                     : decode_cluster_policy(object, kind, subject);
       policy.source = source;
+      policy.audit = decode_audit(subject).value_or(false);
       return add_policy(objects, std::move(policy), subject);
     }
     case Kind::kOther:

@@ -9,9 +9,8 @@
  *   ARP, neighbour and listener discovery, the endpoint's own DHCP       pass
  *   no tables yet, or none that know the endpoint                        its default verdict
  *   an ICMP error about a known connection                               passes
- *   a packet of a known connection                                       passes, judged again by changed
- * tables everything else                                                      is judged, and remembered when
- * it may pass
+ *   a packet of a known connection                                       passes, judged again by new tables
+ *   everything else                                                      is judged, and kept when it passes
  *
  * A TCP packet that opens nothing and belongs to no known connection was opened by one end or the other. It
  * passes when both ways round are allowed; for some seconds after an endpoint that was let through unjudged
@@ -42,9 +41,13 @@ struct vmlane_stage_question {
   uint8_t no_node;
   uint8_t not_ip;                      /* there is no peer and no port: of group 0, as what no policy knows */
   uint32_t unwatched;                  /* out: no policy is about the endpoint in any direction */
+  uint32_t unenforced;                 /* out: policies are about it, but all that could deny are in audit */
   uint32_t profile;                    /* out: what says something about the endpoint in that direction */
+  uint32_t relaxed;                    /* out: the same without the denials of policies in audit */
+  uint32_t audited;                    /* out: allowed, but policies in audit would deny it: see `would` */
   struct vmlane_policy_question asked; /* out: in the words of verdict.h */
   struct vmlane_policy_answer answer;  /* out */
+  struct vmlane_policy_answer would;   /* out, when audited */
 };
 
 /* A packet on its way. Large for a stack of the kernel's: its programs have one for each processor. Above
@@ -64,10 +67,12 @@ struct vmlane_stage {
   uint8_t from_node;
   uint8_t loose;      /* out: passed only because the connection may have been opened the other way round */
   uint8_t is_unknown; /* the packet's key has no connection */
+  uint32_t audited;   /* out: VMLANE_STAGE_* that a packet that passes would be dropped for but for audit */
   struct vmlane_policy_answer answer; /* out, when tables or a known connection decided */
   struct vmlane_packet packet;
 
-  struct vmlane_packet quoted; /* by an ICMP error */
+  struct vmlane_policy_answer would; /* out, when audited is VMLANE_STAGE_BY_POLICY */
+  struct vmlane_packet quoted;       /* by an ICMP error */
   struct vmlane_connection_key key;
   uint32_t hash; /* of the key */
   /* Of the connection that was found, or is to be made. */
@@ -175,8 +180,13 @@ VMLANE_STAGE_PART int vmlane_stage_find_peer(VMLANE_STAGE_CONTEXT context,
   const struct vmlane_policy_endpoint* endpoint =
       vmlane_policy_endpoint_in(&tables, header, question->endpoint);
   if (!endpoint) return 0;
-  const struct vmlane_policy_facts* facts = &endpoint->facts[VMLANE_POLICY_LOAD(&endpoint->active) & 1];
+  const uint32_t active = vmlane_policy_active(endpoint);
+  const struct vmlane_policy_facts* facts = &endpoint->facts[active];
+  const struct vmlane_policy_relaxed* relaxed = &endpoint->relaxed[active];
   question->unwatched = !facts->profile[0] && !facts->profile[1];
+  question->unenforced = (!facts->profile[0] || relaxed->profile[0] == VMLANE_POLICY_EVERYTHING) &&
+                         (!facts->profile[1] || relaxed->profile[1] == VMLANE_POLICY_EVERYTHING);
+  question->relaxed = question->direction & 1 ? relaxed->profile[1] : relaxed->profile[0];
   question->profile = question->direction & 1 ? facts->profile[1] : facts->profile[0];
   question->asked.endpoint = question->endpoint;
   question->asked.port = question->port;
@@ -200,8 +210,20 @@ VMLANE_STAGE_PART int vmlane_stage_judge(VMLANE_STAGE_CONTEXT context,
   return 1;
 }
 
+/* After a denial: whether more than policies in audit deny. */
+VMLANE_STAGE_PART int vmlane_stage_relax(VMLANE_STAGE_CONTEXT context,
+                                         struct vmlane_stage_question* question) {
+  struct vmlane_policy_tables tables;
+  if (!question || !vmlane_stage_tables(context, question->slot, &tables)) return 0;
+  question->would = question->answer;
+  question->answer = vmlane_policy_judge_relaxed(&tables, question->relaxed, &question->asked);
+  question->audited = question->answer.allowed;
+  return 1;
+}
+
 VMLANE_STAGE_FUNCTION void vmlane_stage_ask(VMLANE_STAGE_CONTEXT context,
                                             struct vmlane_stage_question* question) {
+  question->audited = question->unwatched = question->unenforced = 0;
   question->answer = vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, VMLANE_POLICY_NO_RULE);
   if (!vmlane_stage_find_peer(context, question)) return;
   if (question->unwatched) {
@@ -209,6 +231,7 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_ask(VMLANE_STAGE_CONTEXT context,
     return;
   }
   vmlane_stage_judge(context, question);
+  if (vmlane_policy_may_relax(&question->answer, question->relaxed)) vmlane_stage_relax(context, question);
   vmlane_stage_count(context, question);
 }
 
@@ -219,6 +242,14 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_put(VMLANE_STAGE_CONTEXT context, const 
   question->no_node = !!(stage->flags & VMLANE_STAGE_NO_NODE);
   question->not_ip = 0;
   vmlane_stage_ask(context, question);
+}
+
+/* Remembers for who tells of it that a packet passes by audit alone. */
+VMLANE_STAGE_FUNCTION void vmlane_stage_audit(struct vmlane_stage* stage,
+                                              const struct vmlane_stage_question* question) {
+  if (!question->audited) return;
+  stage->audited = VMLANE_STAGE_BY_POLICY;
+  stage->would = question->would;
 }
 
 /* Makes an entry what is known of a new connection. */
@@ -267,7 +298,9 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_judge_again(VMLANE_STAGE_CONTEXT context
       entry->flags & VMLANE_CONNECTION_INGRESS ? VMLANE_POLICY_INGRESS : VMLANE_POLICY_EGRESS;
   question->from_node = !!(entry->flags & VMLANE_CONNECTION_NODE);
   question->answer = vmlane_policy_say(1, VMLANE_POLICY_NOT_ISOLATED, 0, VMLANE_POLICY_NO_RULE);
+  question->audited = 0;
   if (!vmlane_stage_same(entry->local, entry->remote)) vmlane_stage_put(context, stage, question);
+  vmlane_stage_audit(stage, question);
   if (!is_fragments) {
     entry->policy = question->answer.policy;
     entry->rule = VMLANE_POLICY_CAST(uint16_t, question->answer.rule);
@@ -348,6 +381,7 @@ VMLANE_STAGE_FUNCTION uint32_t vmlane_stage_to_itself(struct vmlane_stage* stage
   question->from_node = 0;
   question->port = stage->key.remote_port;
   question->unwatched = 1;
+  question->audited = 0;
   question->answer = vmlane_policy_say(1, VMLANE_POLICY_NOT_ISOLATED, 0, VMLANE_POLICY_NO_RULE);
   return 0;
 }
@@ -357,6 +391,7 @@ VMLANE_STAGE_FUNCTION void vmlane_stage_take(struct vmlane_stage* stage,
   uint32_t flags = question->direction == VMLANE_POLICY_INGRESS ? VMLANE_CONNECTION_INGRESS : 0;
   if (question->from_node) flags |= VMLANE_CONNECTION_NODE;
   stage->answer = question->answer;
+  vmlane_stage_audit(stage, question);
   stage->found_flags = VMLANE_POLICY_CAST(uint8_t, flags);
   stage->found_port = question->port;
   stage->found_policy = question->answer.policy;
@@ -380,7 +415,10 @@ VMLANE_STAGE_PART int vmlane_stage_new(VMLANE_STAGE_CONTEXT context, struct vmla
   if (keep || stage->packet.flags & VMLANE_PACKET_ICMP_ERROR || stage->packet.tcp_flags & VMLANE_TCP_RST)
     return VMLANE_STAGE_PASS;
   if (vmlane_stage_insert(context, stage)) return VMLANE_STAGE_PASS;
-  return stage->question.unwatched ? VMLANE_STAGE_PASS : VMLANE_STAGE_FULL;
+  if (stage->question.unwatched) return VMLANE_STAGE_PASS;
+  if (!stage->question.unenforced) return VMLANE_STAGE_FULL;
+  stage->audited = VMLANE_STAGE_FULL;
+  return VMLANE_STAGE_PASS;
 }
 
 /* After the first fragment of a packet: lets the others pass as it did. */
@@ -409,8 +447,15 @@ VMLANE_STAGE_PART int vmlane_stage_unreadable(VMLANE_STAGE_CONTEXT context, stru
   question->asked.own_node = 0;
   vmlane_stage_ask(context, question);
   stage->answer = question->answer;
-  if (question->unwatched || (reason == VMLANE_STAGE_NOT_IP && question->answer.allowed))
+  if (question->unwatched) return VMLANE_STAGE_PASS;
+  if (reason == VMLANE_STAGE_NOT_IP && question->answer.allowed) {
+    vmlane_stage_audit(stage, question);
     return VMLANE_STAGE_PASS;
+  }
+  if (question->unenforced) {
+    stage->audited = reason;
+    return VMLANE_STAGE_PASS;
+  }
   return VMLANE_POLICY_CAST(int, reason);
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 
 namespace vmlane::policy {
 namespace {
@@ -33,16 +34,16 @@ bool in(const IpPrefix& prefix, const IpAddress& address) {
 Tables::Derived::Derived(StringInterner& strings, std::size_t max_bytes, std::size_t addresses_expected,
                          std::size_t endpoints_expected, std::size_t factor)
     : selectors(strings),
-      header(block.reserve(kLine)),
       block(max_bytes),
+      header(block.reserve(kLine)),
       closed(block.reserve(kLine)),
       addresses(block, addresses_expected, factor),
       endpoints(block.reserve(endpoints_expected * kLine)),
       endpoint_room(static_cast<std::uint32_t>(endpoints_expected)),
       trie(block, groups) {
-  block.at<vmlane_policy_profile>(closed).flags = VMLANE_POLICY_PROFILE_BROKEN;
   if (block.outgrown()) return;
-  endpoint_profiles.assign(endpoint_room, {kClosedProfile, kClosedProfile});
+  block.at<vmlane_policy_profile>(closed).flags = VMLANE_POLICY_PROFILE_BROKEN;
+  endpoint_profiles.assign(endpoint_room, {kClosedProfile, kClosedProfile, kNone, kNone});
   for (std::uint32_t i = 0; i < endpoint_room; i++)
     (&block.at<vmlane_policy_endpoint>(endpoints))[i].facts[0] = {0, 0, {closed, closed}};
 }
@@ -401,20 +402,17 @@ void Tables::refresh_endpoint(PodIndex index, const Interface& interface,
   const PodRecord& pod = pods_[index];
   if (derived_->block.outgrown()) return;
   if (interface.endpoint >= derived_->endpoint_room) return derived_->block.set_outgrown();
-  std::array<ProfileId, kDirections> profiles = {kClosedProfile, kClosedProfile};
+  ProfileIds profiles = {kClosedProfile, kClosedProfile, kNone, kNone};
   const bool broken = pod.broken || namespaces_.at(pod.ns).broken;
   std::vector<std::uint32_t> here;
   for (const std::uint32_t policy : policies) {
     if (policies_[policy].stored->policy.networks.contains(network_names_[interface.network]))
       here.push_back(policy);
   }
-  for (const Direction direction : kBoth) {
-    if (!broken) profiles[static_cast<std::size_t>(direction)] = profile(direction, here, pod);
-  }
-  vmlane_policy_facts facts{};
-  facts.node = pod.node;
-  facts.group = interface.addresses.empty() ? derived_->groups.group(pod.who, 0) : 0;
-  for (std::size_t i = 0; i < kDirections; i++) facts.profile[i] = profile_offset(profiles[i]);
+  if (!broken) profiles = profiles_of(here, pod);
+  EndpointFacts facts = facts_of(profiles);
+  facts.facts.node = pod.node;
+  facts.facts.group = interface.addresses.empty() ? derived_->groups.group(pod.who, 0) : 0;
   if (profiles != derived_->endpoint_profiles[interface.endpoint]) {
     endpoints_moved_ = endpoints_moved_ || relabelled_.contains(pod.ns);
     entangled_moved_ = entangled_moved_ || entangled_.contains(index);
@@ -424,21 +422,21 @@ void Tables::refresh_endpoint(PodIndex index, const Interface& interface,
 }
 
 // Facts that hold are left alone; the others are written and made to hold.
-void Tables::set_facts(std::uint32_t number, std::uint32_t network, const vmlane_policy_facts& facts) {
+void Tables::set_facts(std::uint32_t number, std::uint32_t network, const EndpointFacts& facts) {
   Block& block = derived_->block;
   if (number >= derived_->endpoint_room) return block.set_outgrown();
   const auto offset = static_cast<std::uint32_t>(derived_->endpoints + number * kLine);
   const auto active_at = static_cast<std::uint32_t>(offset + offsetof(vmlane_policy_endpoint, active));
   auto& endpoint = block.at<vmlane_policy_endpoint>(offset);
-  const auto same = [&](const vmlane_policy_facts& other) {
-    return other.node == facts.node && other.group == facts.group && other.profile[0] == facts.profile[0] &&
-           other.profile[1] == facts.profile[1];
-  };
-  if (endpoint.network == network && same(endpoint.facts[endpoint.active & 1])) return;
+  const std::uint32_t active = endpoint.active & 1;
+  const bool same = std::memcmp(&endpoint.facts[active], &facts.facts, sizeof facts.facts) == 0 &&
+                    std::memcmp(&endpoint.relaxed[active], &facts.relaxed, sizeof facts.relaxed) == 0;
+  if (endpoint.network == network && same) return;
   const bool unseen = !block.published() || block.before(active_at).has_value();
   const std::uint32_t place = unseen ? endpoint.active : 1 - endpoint.active;
   endpoint.network = network;
-  endpoint.facts[place] = facts;
+  endpoint.facts[place] = facts.facts;
+  endpoint.relaxed[place] = facts.relaxed;
   block.touch(offset, kLine);
   block.set(Block::Turn::kEndpoints, active_at, place);
 }
@@ -450,7 +448,7 @@ Tables::ProfileKey Tables::profile_key(Direction direction, const std::vector<st
   ProfileKey key{direction, policies, {}};
   bool named = false;
   for (const std::uint32_t policy : policies) {
-    const auto& names = policies_[policy].port_names[static_cast<std::size_t>(direction)];
+    const auto& names = policies_[policy & ~kAudited].port_names[static_cast<std::size_t>(direction)];
     named = named || !names.empty();
     if (direction == Direction::kIngress) continue;
     for (const std::uint32_t name : names) {
@@ -470,8 +468,10 @@ Tables::ProfileKey Tables::profile_key(Direction direction, const std::vector<st
 ProfileRequest Tables::request_of(const ProfileKey& key) const {
   constexpr unsigned kByte = 0xff;
   ProfileRequest request{.direction = key.direction, .policies = {}, .ports = {}};
-  for (const std::uint32_t number : key.policies)
-    request.policies.push_back({policies_[number].stored.get(), number});
+  for (const std::uint32_t listed : key.policies) {
+    const std::uint32_t number = listed & ~kAudited;
+    request.policies.push_back({policies_[number].stored.get(), number, (listed & kAudited) != 0});
+  }
   for (const std::uint64_t port : key.ports) {
     ResolvedPort resolved{.port = {.name = strings_.text(name_of(port)),
                                    .protocol = static_cast<std::uint8_t>(port >> kProtocolShift & kByte),
@@ -521,7 +521,48 @@ std::uint32_t Tables::profile_offset(ProfileId id) const {
   return id == kClosedProfile ? derived_->closed : derived_->profiles[id].profile->offset();
 }
 
-void Tables::use_profiles(std::uint32_t endpoint, const std::array<ProfileId, kDirections>& profiles) {
+// Of a pod, what its own annotation says comes before what that of its namespace says; who may only make pods
+// does not get out of the cluster's policies.
+bool Tables::is_audited(std::uint32_t policy, const PodRecord& pod) const {
+  const Policy& asked = policies_[policy].stored->policy;
+  if (asked.audit) return true;
+  if (pod.audit && (!*pod.audit || asked.tier == Tier::kNetworkPolicy)) return *pod.audit;
+  return namespaces_.at(pod.ns).audit;
+}
+
+Tables::ProfileIds Tables::profiles_of(const std::vector<std::uint32_t>& policies, const PodRecord& pod) {
+  ProfileIds profiles = {kNone, kNone, kNone, kNone};
+  std::vector<std::uint32_t> relaxed = policies;
+  std::size_t audited = 0;
+  for (std::uint32_t& policy : relaxed) {
+    if (!is_audited(policy, pod)) continue;
+    policy |= kAudited;
+    audited++;
+  }
+  for (const Direction direction : kBoth) {
+    const auto at = static_cast<std::size_t>(direction);
+    profiles[at] = profile(direction, policies, pod);
+    if (audited > 0)
+      profiles[at + kDirections] =
+          audited == policies.size() ? kEverything : profile(direction, relaxed, pod);
+  }
+  return profiles;
+}
+
+Tables::EndpointFacts Tables::facts_of(const ProfileIds& profiles) const {
+  EndpointFacts facts;
+  for (std::size_t i = 0; i < kDirections; i++) {
+    facts.facts.profile[i] = profile_offset(profiles[i]);
+    const ProfileId relaxed = profiles[i + kDirections];
+    if (relaxed == kNone) continue;
+    // Without its denials a profile may have nothing to say.
+    const std::uint32_t offset = relaxed == kEverything ? 0 : profile_offset(relaxed);
+    facts.relaxed.profile[i] = offset == 0 ? std::uint32_t{VMLANE_POLICY_EVERYTHING} : offset;
+  }
+  return facts;
+}
+
+void Tables::use_profiles(std::uint32_t endpoint, const ProfileIds& profiles) {
   if (endpoint >= derived_->endpoint_room) return;
   for (const ProfileId id : profiles) {
     if (id < derived_->profiles.size()) derived_->profiles[id].users++;
@@ -566,10 +607,11 @@ void Tables::enlarge_profiles() {
   if (larger.empty()) return;
   for (std::uint32_t number = 0; number < derived_->endpoint_room; number++) {
     const auto& profiles = derived_->endpoint_profiles[number];
-    if (!larger.contains(profiles[0]) && !larger.contains(profiles[1])) continue;
+    if (std::ranges::none_of(profiles, [&](ProfileId id) { return larger.contains(id); })) continue;
     const auto& endpoint = (&derived_->block.at<vmlane_policy_endpoint>(derived_->endpoints))[number];
-    vmlane_policy_facts facts = endpoint.facts[endpoint.active & 1];
-    for (std::size_t i = 0; i < kDirections; i++) facts.profile[i] = profile_offset(profiles[i]);
+    EndpointFacts facts = facts_of(profiles);
+    facts.facts.node = endpoint.facts[endpoint.active & 1].node;
+    facts.facts.group = endpoint.facts[endpoint.active & 1].group;
     set_facts(number, endpoint.network, facts);
   }
 }
@@ -614,12 +656,21 @@ std::vector<Problem> Tables::problems() const {
                         "has the address " + key.address.to_string() + ", which " + other + " has too",
                         "selectors of peers know neither by it", strings_.text(sources[*pods.begin()])});
   }
-  for (const ProfileRecord& record : derived_->profiles) {
+  for (ProfileId id = 0; id < derived_->profiles.size(); id++) {
+    const ProfileRecord& record = derived_->profiles[id];
     if (!record.profile || !record.profile->excess()) continue;
+    // What is too large without the denials of some policies is so with them.
+    const auto is_relaxed = [](std::uint32_t policy) { return (policy & kAudited) != 0; };
+    if (std::ranges::any_of(record.key->first.policies, is_relaxed)) continue;
     const Policy& policy = *record.profile->excess()->policy;
     const std::string direction = direction_name(record.key->first.direction);
+    const auto index = static_cast<std::size_t>(record.key->first.direction);
+    const bool audited = std::ranges::any_of(derived_->endpoint_profiles, [&](const ProfileIds& profiles) {
+      return profiles[index] == id && profiles[index + kDirections] != kNone;
+    });
     problems.push_back({policy.kind, policy.id(), "spec." + direction, record.profile->excess()->why,
-                        "pod " + record.pod + " and those like it let nothing through in " + direction,
+                        "pod " + record.pod + " and those like it let nothing through in " + direction +
+                            (audited ? ", but for what is in audit" : ""),
                         policy.source});
   }
   return problems;

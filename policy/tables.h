@@ -27,6 +27,8 @@ namespace vmlane::policy {
 // How a named port stands in one number: name, protocol, port.
 constexpr unsigned kNameShift = 32;
 constexpr unsigned kProtocolShift = 16;
+// In the key of a profile, with the number of a policy: what it denies is let through.
+constexpr std::uint32_t kAudited = 0x80000000;
 
 class Tables {
  public:
@@ -67,6 +69,13 @@ class Tables {
   using ProfileId = std::uint32_t;
   static constexpr std::uint32_t kNone = 0xffffffff;
   static constexpr ProfileId kClosedProfile = 0xfffffffe;
+  static constexpr ProfileId kEverything = 0xfffffffd;  // denies nothing
+  // By direction: with everything in force, then without what policies in audit deny, kNone where none is.
+  using ProfileIds = std::array<ProfileId, 2 * kDirections>;
+  struct EndpointFacts {
+    vmlane_policy_facts facts{};
+    vmlane_policy_relaxed relaxed{};
+  };
 
   struct Interface {
     std::uint32_t network = 0;
@@ -85,12 +94,14 @@ class Tables {
     bool ended = false;
     bool broken = false;
     bool dirty = false;
+    std::optional<bool> audit;
     std::vector<Interface> interfaces;
 
     bool has_endpoints() const { return id != nullptr && !host_network && !ended; }
   };
   struct NamespaceRecord {
     bool broken = false;
+    bool audit = false;
     Labels labels;
     std::vector<PodIndex> pods;
   };
@@ -106,7 +117,7 @@ class Tables {
   };
   struct ProfileKey {
     Direction direction = Direction::kEgress;
-    std::vector<std::uint32_t> policies;
+    std::vector<std::uint32_t> policies;  // numbers, some with kAudited
     std::vector<std::uint64_t> ports;
     auto operator<=>(const ProfileKey&) const = default;
   };
@@ -142,9 +153,9 @@ class Tables {
     std::vector<ProfileId> free_profiles;
     std::map<ProfileKey, ProfileId> profile_ids;
     std::vector<std::vector<ProfileId>> profiles_of_term;
-    std::vector<std::array<ProfileId, kDirections>> endpoint_profiles;  // by endpoint
-    std::set<ProfileId> unused;                                         // perhaps
-    std::set<ProfileId> grown;                                          // got groups
+    std::vector<ProfileIds> endpoint_profiles;  // by endpoint
+    std::set<ProfileId> unused;                 // perhaps
+    std::set<ProfileId> grown;                  // got groups
   };
 
   // Objects.
@@ -195,9 +206,13 @@ class Tables {
   void list_profile(ProfileId id);
   void unlist_profile(ProfileId id);
   std::uint32_t profile_offset(ProfileId id) const;
-  void set_facts(std::uint32_t endpoint, std::uint32_t network, const vmlane_policy_facts& facts);
-  void use_profiles(std::uint32_t endpoint, const std::array<ProfileId, kDirections>& profiles);
+  bool is_audited(std::uint32_t policy, const PodRecord& pod) const;
+  ProfileIds profiles_of(const std::vector<std::uint32_t>& policies, const PodRecord& pod);
+  EndpointFacts facts_of(const ProfileIds& profiles) const;
+  void set_facts(std::uint32_t endpoint, std::uint32_t network, const EndpointFacts& facts);
+  void use_profiles(std::uint32_t endpoint, const ProfileIds& profiles);
 
+  std::size_t max_bytes_;  // of a block
   StringInterner strings_;
   SequenceInterner<Label> label_sets_;
   SequenceInterner<std::uint64_t> port_sets_;
@@ -212,7 +227,6 @@ class Tables {
   // A number is given again after two whole publications: what tells of it by then is of tables long gone.
   std::vector<std::uint32_t> free_policies_;
   std::vector<std::uint32_t> dying_policies_;
-  std::size_t max_bytes_;  // of a block
   std::vector<std::uint32_t> removed_numbers_;                   // since the last whole publication
   std::vector<std::unique_ptr<StoredPolicy>> removed_policies_;  // since the last publication
   std::map<std::string, std::uint32_t> network_numbers_;

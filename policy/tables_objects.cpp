@@ -10,7 +10,7 @@ namespace {
 bool same(const Policy& a, const Policy& b) {
   const auto everything = [](const Policy& policy) {
     return std::tie(policy.kind, policy.ns, policy.name, policy.tier, policy.priority, policy.subjects,
-                    policy.networks, policy.isolates, policy.rules);
+                    policy.networks, policy.isolates, policy.rules, policy.audit);
   };
   return everything(a) == everything(b);
 }
@@ -89,6 +89,7 @@ Tables::PodRecord Tables::record_of(const Pod& pod) {
   record.host_network = pod.host_network;
   record.ended = pod.ended;
   record.broken = pod.broken;
+  record.audit = pod.audit;
   for (const PodInterface& given : pod.interfaces) {
     const std::uint32_t network = number_of_network(given.network);
     // Two interfaces on one network are one end.
@@ -137,9 +138,10 @@ void Tables::close_endpoint(std::uint32_t endpoint) {
   endpoint_pods_[endpoint] = kNone;
   closed_endpoints_.push_back(endpoint);
   if (derived_ == nullptr || endpoint >= derived_->endpoint_room) return;
-  use_profiles(endpoint, {kClosedProfile, kClosedProfile});
+  constexpr ProfileIds kClosed = {kClosedProfile, kClosedProfile, kNone, kNone};
+  use_profiles(endpoint, kClosed);
   const auto& there = (&derived_->block.at<vmlane_policy_endpoint>(derived_->endpoints))[endpoint];
-  set_facts(endpoint, there.network, {0, 0, {derived_->closed, derived_->closed}});
+  set_facts(endpoint, there.network, facts_of(kClosed));
 }
 
 // Puts a record in the place of the one at `index`; endpoints on the same networks stay.
@@ -244,8 +246,9 @@ void Tables::put(const Namespace& ns) {
   changed_ = true;
   const NamespaceId id = namespace_of(ns.name);
   NamespaceRecord& record = namespaces_.at(id);
-  if (record.labels == ns.labels && record.broken == ns.broken) return;
+  if (record.labels == ns.labels && record.broken == ns.broken && record.audit == ns.audit) return;
   record.broken = ns.broken;
+  record.audit = ns.audit;
   record.labels = ns.labels;
   set_namespace_labels(id);
   relabelled_.insert(id);
@@ -253,7 +256,7 @@ void Tables::put(const Namespace& ns) {
 }
 
 void Tables::remove_namespace(const std::string& name) {
-  put(Namespace{.name = name, .labels = {{kNameLabel, name}}, .broken = false, .source = {}});
+  put(Namespace{.name = name, .labels = {{kNameLabel, name}}, .broken = false, .audit = false, .source = {}});
 }
 
 std::vector<AddressKey> Tables::addresses_of(const NodeRecord& node) {

@@ -24,6 +24,10 @@
  * each port a class of ports; a class is a row with one bit for each rule that it meets. The first bit that
  * both rows have is the rule that decides: rules stand in the order in which they are asked, first those of
  * the Admin tier, then those of NetworkPolicies, or else of the Baseline tier.
+ *
+ * A policy in audit allows what it allows, but denies nothing. Where an endpoint has such policies, a second
+ * profile says what holds without their denials; it is asked only about what the first one denies, so that
+ * audit costs nothing where nothing is denied.
  */
 
 #ifdef __bpf__ /* the target has no stdint.h of its own; bpf_helpers.h is included before */
@@ -54,7 +58,7 @@ typedef __UINT64_TYPE__ uint64_t;
 enum {
   VMLANE_POLICY_MAGIC = 0x4c4e4d56, /* "VMNL" */
   VMLANE_POLICY_MAJOR = 1,
-  VMLANE_POLICY_MINOR = 0,
+  VMLANE_POLICY_MINOR = 1, /* 1: audit, before which everything was enforced */
   VMLANE_POLICY_LINE = 64,
   VMLANE_POLICY_MAX_RULES = 10240,
   VMLANE_POLICY_MAX_CLASSES = 65535,
@@ -63,6 +67,7 @@ enum {
   VMLANE_POLICY_MAX_SUMMARY = (VMLANE_POLICY_MAX_WORDS + 63) / 64,
   VMLANE_POLICY_MAX_PROBES = 16, /* slots; the compiler makes the hash as large as that takes */
   VMLANE_POLICY_PAGE = 256,      /* ports, and pages */
+  VMLANE_POLICY_EVERYTHING = 1,  /* in the place of a profile: it denies nothing */
   VMLANE_POLICY_NO_RULE = 0x7fffffff
 };
 
@@ -119,11 +124,18 @@ struct vmlane_policy_facts {
   uint32_t profile[2]; /* by direction; 0 when nothing is said about it */
 };
 
+/* With the facts of the same number: the profile by direction without the denials of policies in audit, or
+   VMLANE_POLICY_EVERYTHING; 0 when none is in audit. */
+struct vmlane_policy_relaxed {
+  uint32_t profile[2];
+};
+
 struct vmlane_policy_endpoint { /* one line */
   uint32_t network;
   uint32_t active; /* which of the facts hold; the others may be changing */
   struct vmlane_policy_facts facts[2];
-  uint32_t reserved[6];
+  struct vmlane_policy_relaxed relaxed[2];
+  uint32_t reserved[2];
 };
 
 struct vmlane_policy_profile {
@@ -480,12 +492,17 @@ static inline const struct vmlane_policy_endpoint* vmlane_policy_endpoint_of(
   return header ? vmlane_policy_endpoint_in(tables, header, number) : 0;
 }
 
+/* Which of an endpoint's facts hold now. */
+static inline uint32_t vmlane_policy_active(const struct vmlane_policy_endpoint* endpoint) {
+  return VMLANE_POLICY_LOAD(&endpoint->active) & 1;
+}
+
 /* What holds for an endpoint now, or a null pointer. */
 static inline const struct vmlane_policy_facts* vmlane_policy_facts_of(
     const struct vmlane_policy_tables* tables, uint32_t number) {
   const struct vmlane_policy_endpoint* endpoint = vmlane_policy_endpoint_of(tables, number);
   if (!endpoint) return 0;
-  return &endpoint->facts[VMLANE_POLICY_LOAD(&endpoint->active) & 1];
+  return &endpoint->facts[vmlane_policy_active(endpoint)];
 }
 
 /* The verdict of one end on a new connection, by what its profile says: `offset` is that of the profile for
@@ -512,12 +529,40 @@ static inline struct vmlane_policy_answer vmlane_policy_judge_by(
   return vmlane_policy_ask_profile(tables, profile, question);
 }
 
-/* The same, by the endpoint that the question names. */
+/* Whether a denial may be one of policies in audit alone, so that the relaxed profile is asked. */
+static inline uint32_t vmlane_policy_may_relax(const struct vmlane_policy_answer* answer, uint32_t relaxed) {
+  return relaxed && !answer->allowed && answer->reason != VMLANE_POLICY_BROKEN &&
+         answer->reason != VMLANE_POLICY_BAD_TABLES;
+}
+
+/* The verdict without the denials of policies in audit, by the relaxed profile. */
+static inline struct vmlane_policy_answer vmlane_policy_judge_relaxed(
+    const struct vmlane_policy_tables* tables, uint32_t relaxed,
+    const struct vmlane_policy_question* question) {
+  return vmlane_policy_judge_by(tables, relaxed == VMLANE_POLICY_EVERYTHING ? 0 : relaxed, question);
+}
+
+/* The verdict by the endpoint that the question names, and in `would` the verdict with everything in force,
+   which is another one where only policies in audit deny. */
+static inline struct vmlane_policy_answer vmlane_policy_judge_audited(
+    const struct vmlane_policy_tables* tables, const struct vmlane_policy_question* question,
+    struct vmlane_policy_answer* would) {
+  const struct vmlane_policy_endpoint* endpoint = vmlane_policy_endpoint_of(tables, question->endpoint);
+  *would = vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, VMLANE_POLICY_NO_RULE);
+  if (!endpoint) return *would;
+  const uint32_t active = vmlane_policy_active(endpoint);
+  const uint32_t relaxed = endpoint->relaxed[active].profile[question->direction & 1];
+  *would = vmlane_policy_judge_by(tables, endpoint->facts[active].profile[question->direction & 1], question);
+  if (!vmlane_policy_may_relax(would, relaxed)) return *would;
+  const struct vmlane_policy_answer answer = vmlane_policy_judge_relaxed(tables, relaxed, question);
+  if (!answer.allowed) *would = answer;
+  return answer;
+}
+
 static inline struct vmlane_policy_answer vmlane_policy_judge(const struct vmlane_policy_tables* tables,
                                                               const struct vmlane_policy_question* question) {
-  const struct vmlane_policy_facts* facts = vmlane_policy_facts_of(tables, question->endpoint);
-  if (!facts) return vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, VMLANE_POLICY_NO_RULE);
-  return vmlane_policy_judge_by(tables, facts->profile[question->direction & 1], question);
+  struct vmlane_policy_answer would;
+  return vmlane_policy_judge_audited(tables, question, &would);
 }
 
 /* NOLINTEND(readability-identifier-naming,modernize-use-nullptr) */

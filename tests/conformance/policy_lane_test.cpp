@@ -231,6 +231,47 @@ TEST_P(PolicyLane, DropsCountersAndConnectionsCanBeRead) {
   EXPECT_TRUE(tables_->connections(id_of()).empty());
 }
 
+TEST_P(PolicyLane, WhatOnlyPoliciesInAuditDenyPassesAndIsTold) {
+  attach({{"policyDefault", "deny"}, {"spoofCheck", false}});
+  Json audited = policy_object({{"ingress", from_client(kPort80)}}, "audited");
+  audited["metadata"]["annotations"]["vmlane.io/policy-mode"] = "audit";
+  publish({audited});
+  EXPECT_TRUE(enters(to_workload(false, 80)));
+  EXPECT_TRUE(enters(to_workload(false, 81)));
+  EXPECT_TRUE(enters(to_workload(true, 81)));
+  PacketSpec data = to_workload(false, 81);
+  data.tcp_flags = kAck;
+  EXPECT_TRUE(enters(data)) << "of the connection that audit let pass";
+  PacketSpec fragment = to_workload(false, 82);
+  fragment.fragmented = true;
+  fragment.fragment_place = 2;
+  EXPECT_TRUE(enters(fragment)) << "nobody knows its first one, but nothing is enforced";
+  std::vector<ebpf::PolicyDrop> told;
+  ASSERT_TRUE(
+      succeeded(tables_->drops(std::chrono::seconds(2), [&](const auto& one) { told.push_back(one); })));
+  std::map<std::string, int> reasons;
+  for (const auto& one : told) {
+    EXPECT_TRUE(one.audit) << one.reason;
+    EXPECT_TRUE(one.ingress);
+    EXPECT_EQ(one.attachment_id, id_of());
+    EXPECT_EQ(one.policy.has_value(), one.reason == "isolated");
+    reasons[one.reason]++;
+  }
+  EXPECT_EQ(reasons, (std::map<std::string, int>{{"isolated", 2}, {"fragment", 1}}));
+  std::map<std::pair<bool, bool>, std::uint64_t> hits;  // by whether in audit, and whether a rule did it
+  for (const auto& count : tables_->counters()) hits[{count.audit, count.rule.has_value()}] += count.hits;
+  EXPECT_EQ((hits[{false, true}]), 1U) << "what it allows counts as ever";
+  EXPECT_EQ((hits[{true, false}]), 3U) << "two connections and the fragment";
+  EXPECT_EQ((hits[{false, false}]), 0U);
+  for (const auto& [reason, count] : tables_->status(id_of())->dropped) EXPECT_EQ(count, 0U) << reason;
+
+  publish({audited, policy_object({{"ingress", from_client({{{"port", 81}}})}}, "enforced")});
+  EXPECT_TRUE(enters(to_workload(false, 80))) << "the policy in audit allows it still";
+  EXPECT_TRUE(enters(to_workload(false, 81)));
+  EXPECT_FALSE(enters(to_workload(false, 82)));
+  EXPECT_FALSE(enters(fragment));
+}
+
 TEST_P(PolicyLane, LastStateGoesOnWithoutAPublisherAndTheNextOneTakesItOver) {
   attach({{"policyDefault", "allow"}, {"spoofCheck", false}});
   publish({policy_object({{"ingress", from_client(kPort80)}})});

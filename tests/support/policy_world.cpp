@@ -89,6 +89,11 @@ Json PolicyWorld::rules(const std::string& peers) {
   return rules;
 }
 
+void PolicyWorld::add_mode(Json& metadata) {
+  if (chance(12))
+    metadata["annotations"][std::string(policy::kModeAnnotation)] = chance(70) ? "audit" : "enforce";
+}
+
 Json PolicyWorld::network_policy() {
   Json spec = {{"podSelector", selector()}};
   if (chance(60))
@@ -102,6 +107,7 @@ Json PolicyWorld::network_policy() {
     metadata["annotations"] = {
         {"k8s.v1.cni.cncf.io/policy-for",
          chance(30) ? "x/blue, y/red" : kNetworks.at(static_cast<std::size_t>(below(2)))}};
+  add_mode(metadata);
   return {{"apiVersion", multi ? "k8s.cni.cncf.io/v1beta1" : "networking.k8s.io/v1"},
           {"kind", multi ? "MultiNetworkPolicy" : "NetworkPolicy"},
           {"metadata", metadata},
@@ -168,9 +174,11 @@ Json PolicyWorld::cluster_policy() {
                            : baseline ? "BaselineAdminNetworkPolicy"
                                       : "AdminNetworkPolicy";
   const std::string name = old && baseline ? "default" : std::string("c").append(std::to_string(policies_++));
+  Json metadata = {{"name", name}};
+  add_mode(metadata);
   return {{"apiVersion", old ? "policy.networking.k8s.io/v1alpha1" : "policy.networking.k8s.io/v1alpha2"},
           {"kind", kind},
-          {"metadata", {{"name", name}}},
+          {"metadata", metadata},
           {"spec", spec}};
 }
 
@@ -179,7 +187,9 @@ Json PolicyWorld::random_policy() {
 }
 
 Json PolicyWorld::random_namespace(const std::string& name) {
-  return {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", {{"name", name}, {"labels", labels()}}}};
+  Json metadata = {{"name", name}, {"labels", labels()}};
+  add_mode(metadata);
+  return {{"apiVersion", "v1"}, {"kind", "Namespace"}, {"metadata", metadata}};
 }
 
 Json PolicyWorld::random_pod(const std::string& ns, const std::string& name) {
@@ -199,13 +209,14 @@ Json PolicyWorld::random_pod(const std::string& ns, const std::string& name) {
     if (chance(80)) entry["ips"] = {address(false), address(true)};
     networks.push_back(entry);
   }
+  Json metadata = {{"name", name},
+                   {"namespace", ns},
+                   {"labels", labels()},
+                   {"annotations", {{"k8s.v1.cni.cncf.io/network-status", networks.dump()}}}};
+  add_mode(metadata);
   return {{"apiVersion", "v1"},
           {"kind", "Pod"},
-          {"metadata",
-           {{"name", name},
-            {"namespace", ns},
-            {"labels", labels()},
-            {"annotations", {{"k8s.v1.cni.cncf.io/network-status", networks.dump()}}}}},
+          {"metadata", metadata},
           {"spec",
            {{"nodeName", chance(50) ? "n1" : "n2"},
             {"hostNetwork", chance(8)},

@@ -30,6 +30,8 @@ class PolicyWorld {
  private:
   int below(int count) { return std::uniform_int_distribution<int>(0, count - 1)(random_); }
   bool chance(int percent) { return below(100) < percent; }
+  // Seldom something about audit.
+  void add_mode(Json& metadata);
   Json labels();
   Json selector();
   Json cidr();

@@ -62,6 +62,49 @@ TEST_F(CliPolicy, EvalAnswersInTheOrderOfTheProbesWithTheRuleThatDecided) {
   EXPECT_EQ(Json::parse(outcome.out), expected);
 }
 
+TEST_F(CliPolicy, EvalAndExplainTellWhatAuditLetsPass) {
+  std::string audited = kObjects;
+  const std::string name = R"("name": "guard", "namespace": "blue")";
+  audited.replace(audited.find(name), name.size(),
+                  name + R"(, "annotations": {"vmlane.io/policy-mode": "audit"})");
+  test::spit(objects(), audited);
+  const auto file = probes(R"([{"from": "blue/other", "to": "blue/web", "port": 443},
+                               {"from": "blue/client", "to": "blue/web", "port": 443}])");
+  const auto outcome = run({"policy", "eval", "--objects", objects(), "--probes", file, "--output", "json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  const Json answers = Json::parse(outcome.out);
+  EXPECT_EQ(answers[0]["ingress"], (Json{{"verdict", "allow"},
+                                         {"policy", nullptr},
+                                         {"rule", nullptr},
+                                         {"audit", {{"policy", "blue/guard"}, {"rule", nullptr}}}}));
+  EXPECT_EQ(answers[1]["ingress"], (Json{{"verdict", "allow"}, {"policy", "blue/guard"}, {"rule", 1}}));
+  const std::string line = "in audit: would deny by isolated NetworkPolicy blue/guard";
+  const auto table = run({"policy", "eval", "--objects", objects(), "--probes", file});
+  EXPECT_NE(table.out.find(line), std::string::npos) << table.out;
+  const auto explained =
+      run({"policy", "explain", "blue/other", "blue/web", "TCP", "443", "--objects", objects()});
+  EXPECT_EQ(explained.status, 0) << explained.err;
+  EXPECT_TRUE(explained.out.starts_with("allow\n")) << explained.out;
+  EXPECT_NE(explained.out.find(line), std::string::npos) << explained.out;
+}
+
+TEST_F(CliPolicy, NothingKeepsAPodFromItself) {
+  for (const char* to : {"blue/web", "192.0.2.10"}) {
+    const auto itself =
+        run({"policy", "explain", "blue/web", to, "TCP", "80", "--objects", objects(), "-o", "json"});
+    ASSERT_EQ(itself.status, 0) << itself.err;
+    const Json answer = Json::parse(itself.out);
+    EXPECT_EQ(answer["verdict"], "allow") << to;
+    for (const char* end : {"egress", "ingress"}) EXPECT_EQ(answer[end]["reason"], "itself") << to;
+  }
+  const auto file = probes(R"([{"from": "blue/web", "to": "blue/web", "port": 80},
+                               {"from": "blue/other", "to": "blue/web", "port": 80}])");
+  const auto outcome = run({"policy", "eval", "--objects", objects(), "--probes", file, "-o", "json"});
+  ASSERT_EQ(outcome.status, 0) << outcome.err;
+  EXPECT_EQ(Json::parse(outcome.out)[0]["verdict"], "allow");
+  EXPECT_EQ(Json::parse(outcome.out)[1]["verdict"], "deny") << "the same from another pod";
+}
+
 TEST_F(CliPolicy, WhatIsWrongWithAnObjectIsToldByNameKeyAndReason) {
   const auto outcome =
       run({"policy", "eval", "--objects", objects(), "--probes", probes("[]"), "-o", "json"});
