@@ -107,7 +107,7 @@ struct Service {
   json_rpc::Server& server;
 
   void tell_drops() const {
-    ledger.collect([this](const Json& drop) {
+    ledger.collect(!followers.empty(), [this](const Json& drop) {
       std::erase_if(followers, [&](std::uint64_t connection) {
         return !server.notify(connection, "policy.drop", drop);
       });
@@ -152,7 +152,7 @@ Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   KernelSink kernel(config);
   TablesFileSink file(config);
   NodeState state(config, log, node, *objects, std::move(records), {&kernel, &file});
-  PolicyLedger ledger(state, kernel);
+  PolicyLedger ledger(state, kernel, config.switch_socket());
   Followers followers;
   log.info("started", {{"pid", std::to_string(::getpid())}});
   if (options.once) {

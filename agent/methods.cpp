@@ -44,7 +44,7 @@ Result<const Json*> list_at(const Json& params, const char* key) {
 }
 
 // Without probes it is about the living connections and the recent drops.
-Result<Json> simulate(const NodeState& state, const PolicyLedger& ledger, const Json& params) {
+Result<Json> simulate(const NodeState& state, PolicyLedger& ledger, const Json& params) {
   VMLANE_ASSIGN(const Json* objects, list_at(params, "objects"));
   Json live;
   const Json* asked = &live;

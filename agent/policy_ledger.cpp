@@ -51,7 +51,9 @@ Json probe_of(const ebpf::PolicyTuple& packet, const std::string& network) {
 
 }  // namespace
 
-PolicyLedger::PolicyLedger(const NodeState& state, KernelSink& kernel) : state_(state), kernel_(kernel) {
+PolicyLedger::PolicyLedger(const NodeState& state, KernelSink& kernel,
+                           const std::filesystem::path& switch_socket)
+    : state_(state), kernel_(kernel), switch_(switch_socket) {
   kernel_.before_new_counters(
       [this](const std::vector<ebpf::PolicyCount>& counts) { add_counts(counts, counted_); });
 }
@@ -91,19 +93,55 @@ Json PolicyLedger::drop_row(const ebpf::PolicyDrop& drop) const {
   return row;
 }
 
-void PolicyLedger::collect(const std::function<void(const Json&)>& tell) {
+// No value for one that nobody could make sense of.
+std::optional<Json> PolicyLedger::switch_drop_row(const Json& told) const {
+  const auto source = IpAddress::parse(told.value("source", ""));
+  const auto destination = IpAddress::parse(told.value("destination", ""));
+  if (!source || !destination) return std::nullopt;
+  const ebpf::PolicyTuple packet{.source = *source,
+                                 .destination = *destination,
+                                 .source_port = told.value("source_port", std::uint16_t{0}),
+                                 .destination_port = told.value("destination_port", std::uint16_t{0}),
+                                 .protocol = told.value("protocol", std::uint8_t{0})};
+  Json row = packet_row(told.value("attachment", ""), told.value("ingress", false), packet);
+  row["time"] = time_text(nanoseconds(told.value("time", std::int64_t{0})));
+  row["reason"] = told.value("reason", "");
+  for (const char* key : {"kind", "policy", "rule"}) row[key] = told.value(key, Json());
+  row["probe"] = probe_of(packet, row.value("network", ""));
+  return row;
+}
+
+void PolicyLedger::add_drop(Json row) {
+  drops_.push_back(std::move(row));
+  if (drops_.size() > kRecentDrops) drops_.pop_front();
+}
+
+void PolicyLedger::collect_from_switch(const std::function<void(const Json&)>& tell) {
+  for (const Json& told : switch_.drops()) {
+    auto row = switch_drop_row(told);
+    if (!row) continue;
+    add_drop(std::move(*row));
+    tell(drops_.back());
+  }
+}
+
+void PolicyLedger::collect(bool with_switch, const std::function<void(const Json&)>& tell) {
+  if (with_switch) collect_from_switch(tell);
   ebpf::PolicyTables* tables = kernel_.tables();
   if (tables == nullptr) return;
   // Nothing to read is no error that anybody could do something about.
   (void)tables->drops(std::chrono::milliseconds(0), [&](const ebpf::PolicyDrop& drop) {
-    drops_.push_back(drop_row(drop));
-    if (drops_.size() > kRecentDrops) drops_.pop_front();
+    add_drop(drop_row(drop));
     tell(drops_.back());
   });
 }
 
-Json PolicyLedger::recent_drops() const {
-  return Json(drops_);
+// Who follows has been told what is taken here: while somebody does, the switch is asked all the time.
+Json PolicyLedger::recent_drops() {
+  collect_from_switch([](const Json&) {});
+  std::vector<Json> rows(drops_.begin(), drops_.end());
+  std::ranges::stable_sort(rows, {}, [](const Json& row) { return row.value("time", ""); });
+  return rows;
 }
 
 void PolicyLedger::add_counts(const std::vector<ebpf::PolicyCount>& counts, Counts& into) const {
@@ -118,10 +156,18 @@ void PolicyLedger::add_counts(const std::vector<ebpf::PolicyCount>& counts, Coun
   }
 }
 
-Result<Json> PolicyLedger::counters() const {
+Result<Json> PolicyLedger::counters() {
   VMLANE_ASSIGN(const ebpf::PolicyTables* tables, tables());
   Counts counts = counted_;
   add_counts(tables->counters(), counts);
+  for (const Json& told : switch_.counters()) {
+    const Json rule = told.value("rule", Json());
+    Count& sum = counts[{told.value("kind", ""), told.value("policy", ""),
+                         rule.is_number_integer() ? rule.get<std::int64_t>() : kIsolation,
+                         told.value("ingress", false)}];
+    sum.hits += told.value("hits", std::uint64_t{0});
+    sum.last = std::max(sum.last, nanoseconds(told.value("last", std::int64_t{0})));
+  }
   const policy::Objects objects = state_.policies();
   for (const auto& [key, policy] : objects.policies) {
     for (const auto direction : {policy::Direction::kEgress, policy::Direction::kIngress}) {
@@ -164,7 +210,8 @@ Result<std::size_t> PolicyLedger::flush(const std::optional<std::string>& attach
   return tables->flush(attachment);
 }
 
-Result<Json> PolicyLedger::probes() const {
+Result<Json> PolicyLedger::probes() {
+  collect_from_switch([](const Json&) {});
   VMLANE_ASSIGN(const ebpf::PolicyTables* tables, tables());
   std::set<Json> probes;
   for (const auto& connection : tables->connections()) {

@@ -21,6 +21,9 @@ constexpr std::string_view kSwitchExamples =
     "  vmlanectl switch macs --lab\n"
     "  vmlanectl switch drops -o json\n"
     "  vmlanectl switch stats\n"
+    "  vmlanectl switch flows\n"
+    "  vmlanectl switch quarantine 3f2a --reason \"sends what it must not\"\n"
+    "  vmlanectl switch release 3f2a\n"
     "  vmlanectl switch restart";
 
 // A question to the switch or its keeper, and how its answer is shown: a table, or, without columns, an
@@ -53,6 +56,18 @@ const std::vector<Question>& questions() {
       {"drops",
        "How many frames were dropped, by port and reason",
        {{"PORT", "/port"}, {"NETWORK", "/network"}, {"REASON", "/reason"}, {"FRAMES", "/frames"}}},
+      {"flows",
+       "Connections that policy has let through",
+       {{"PORT", "/attachment"},
+        {"PROTOCOL", "/protocol"},
+        {"SOURCE", "/source"},
+        {"PORT", "/source_port"},
+        {"DESTINATION", "/destination"},
+        {"PORT", "/destination_port"},
+        {"STATE", "/state"},
+        {"IDLE", "/idle"},
+        {"POLICY", "/policy"},
+        {"RULE", "/rule"}}},
       {"stats", "What the switch's time and memory go into", {}},
       {"sessions",
        "What the keeper holds for each port, also while no switch runs",
@@ -116,6 +131,38 @@ int restart_switch(const NodeSource& node, const Context& context) {
   return 0;
 }
 
+// What an operator tells the switch about one port.
+struct PortOrder {
+  NodeSource node;
+  std::string port;
+  std::string reason;
+};
+
+int order(const PortOrder& order, const std::string& method, const Context& context) {
+  const auto config = order.node.read(context);
+  if (!config) return context.failed(config.error());
+  auto client = json_rpc::Client::connect(config->switch_socket());
+  if (!client) return context.failed(client.error().wrap("the switch cannot be asked"));
+  Json params = {{"port", order.port}};
+  if (!order.reason.empty()) params["reason"] = order.reason;
+  const auto answer = client->call(method, params);
+  if (!answer) return context.failed(answer.error());
+  context.out() << render_object(context.format, *answer);
+  return 0;
+}
+
+CLI::App* add_order(CLI::App& group, const std::shared_ptr<PortOrder>& arguments, const std::string& method,
+                    const std::string& about, Context& context) {
+  CLI::App* command = group.add_subcommand(method, about);
+  command->add_option("PORT", arguments->port, "an attachment id, or the beginning of one")->required();
+  arguments->node.add_options(*command);
+  add_output_option(*command, context);
+  command->callback([arguments, method, &context] {
+    context.run = [arguments, method, &context] { return order(*arguments, method, context); };
+  });
+  return command;
+}
+
 }  // namespace
 
 void add_switch_commands(CLI::App& app, Context& context) {
@@ -131,6 +178,12 @@ void add_switch_commands(CLI::App& app, Context& context) {
       context.run = [node, &question, &context] { return ask_switch(*node, question, context); };
     });
   }
+  const auto arguments = std::make_shared<PortOrder>();
+  add_order(*group, arguments, "quarantine", "Let a port neither send nor get anything, until it is released",
+            context)
+      ->add_option("--reason", arguments->reason, "what people are told of it")
+      ->required();
+  add_order(*group, arguments, "release", "Let a port that is in quarantine work again", context);
   CLI::App* command = group->add_subcommand(
       "restart", "Replace the switch by one of the program as it is on disk now; guests notice nothing");
   node->add_options(*command);

@@ -30,6 +30,8 @@ enum class DropReason : std::uint8_t {
   kNoConnection,                   // TCP from the middle of an unknown connection
   kConnectionsFull,                // no room to remember the connection
   kNotIp,                          // of a protocol that no policy can allow
+  kQuarantined,                    // to or from a port that an operator took out of service
+  kRate,                           // above the port's bandwidth
   kCount,
 };
 
@@ -62,6 +64,8 @@ inline constexpr std::array<std::string_view, kDropReasons> kDropNames = {"",
                                                                           "fragment",
                                                                           "no-connection",
                                                                           "ct-full",
-                                                                          "not-ip"};
+                                                                          "not-ip",
+                                                                          "quarantined",
+                                                                          "rate"};
 
 }  // namespace vmlane::dataplane

@@ -103,6 +103,18 @@ void Forwarder::remove(Port& port) {
   member = Member{};
 }
 
+void Forwarder::quarantine(const Port& port, bool quarantined) {
+  if (port.id < members_.size() && members_[port.id]->port == &port)
+    members_[port.id]->quarantined = quarantined;
+}
+
+std::vector<PolicyGate::Flow> Forwarder::flows(const Port* port, std::uint64_t now) const {
+  if (port == nullptr) return policy_.flows(nullptr, now);
+  const bool known = port->id < members_.size() && members_[port->id]->port == port;
+  const auto* subject = known ? members_[port->id]->subject : nullptr;
+  return subject == nullptr ? std::vector<PolicyGate::Flow>() : policy_.flows(subject, now);
+}
+
 const PortRules* Forwarder::rules_of(const Port& port) const {
   const bool known = port.id < members_.size() && members_[port.id]->port == &port;
   return known ? &members_[port.id]->rules : nullptr;
@@ -130,23 +142,86 @@ void Forwarder::disarm() {
 }
 
 unsigned Forwarder::round(std::uint64_t now) {
-  std::array<rte_mbuf*, kBurst> frames;
   unsigned total = 0;
+  std::uint64_t began = now;
   for (const auto& member : members_) {
     if (member->port == nullptr) continue;
-    const unsigned count = member->port->receive(frames, now);
+    const unsigned count = serve(*member, now);
+    if (count == 0) continue;
     total += count;
-    for (unsigned i = 0; i < count; i++) take(*member, FramePtr(frames[i]), now);
+    const std::uint64_t ended = clock_ns();
+    member->turns.spent(count, ended - began);
+    began = ended;
   }
-  for (Member* member : dirty_) flush(*member);
-  dirty_.clear();
+  flush_all();
   return total;
 }
 
+// One port's turn; how many frames came in.
+unsigned Forwarder::serve(Member& from, std::uint64_t now) {
+  // What takes that long to be copied is the sender's, and not to be left for the end of the round.
+  constexpr std::uint64_t kMuch = 65536;
+  std::array<rte_mbuf*, kBurst> frames;
+  const unsigned most = from.turns.frames();
+  const std::uint64_t before = from.port->counters.received_bytes;
+  const unsigned count = from.port->receive(std::span(frames).first(most), now);
+  if (count == most && most < kBurst) from.port->counters.short_turns++;
+  for (unsigned i = 0; i < count; i++) take(from, FramePtr(frames[i]), now);
+  if (from.port->counters.received_bytes - before >= kMuch) flush_all();
+  return count;
+}
+
+void Forwarder::flush_all() {
+  for (Member* member : dirty_) flush(*member);
+  dirty_.clear();
+}
+
+// What a guest may not send its QEMU may not have said in its place.
+bool Forwarder::may_announce(Member& from, const MacAddress& mac, std::uint64_t now) {
+  const auto refuse = [&](DropReason reason) {
+    from.port->drop(reason);
+    return false;
+  };
+  if (!mac.usable()) return refuse(DropReason::kMalformed);
+  if (from.learns)
+    return from.network->macs.learn(mac, from.port->id, now) || refuse(DropReason::kLocalSource);
+  const auto owner = from.network->macs.find(mac, now);
+  return owner == from.port->id || refuse(static_cast<DropReason>(VMLANE_GUARD_BAD_MAC));
+}
+
+void Forwarder::announce_to(Member& from, Member& to, std::span<const std::uint8_t> bytes) {
+  FramePtr frame(rte_pktmbuf_alloc(pool_));
+  if (!frame || !append(*frame, bytes, *pool_)) return from.port->drop(DropReason::kNoBuffer);
+  queue(to, std::move(frame));
+}
+
+void Forwarder::announce(Port& port, const MacAddress& mac, std::uint64_t now) {
+  if (port.id >= members_.size() || members_[port.id]->port != &port) return;
+  Member& from = *members_[port.id];
+  if (from.quarantined) return port.drop(DropReason::kQuarantined);
+  if (!may_announce(from, mac, now)) return;
+  // The addresses are those of the NIC's own MAC.
+  const bool own = mac == from.rules.mac;
+  const Announcement told = make_announcement(
+      mac, own ? std::span<const IpAddress>(from.rules.addresses) : std::span<const IpAddress>());
+  if (!from.floods.allows(now)) return port.drop(DropReason::kFloodLimit);
+  port.counters.announced++;
+  for (const PortId id : from.network->members) {
+    Member& to = *members_[id];
+    if (&to == &from || !to.port->linked() || to.quarantined) continue;
+    if (from.rules.isolated && to.rules.isolated) continue;
+    if (to.takes_everything) announce_to(from, to, told.for_switches);
+    for (const auto& frame : told.for_stations) announce_to(from, to, frame);
+  }
+  flush_all();
+}
+
 void Forwarder::take(Member& from, FramePtr frame, std::uint64_t now) {
+  if (from.quarantined) return from.port->drop(DropReason::kQuarantined);
   if (frame->data_len < sizeof(rte_ether_hdr)) return from.port->drop(DropReason::kMalformed);
   if (!admit(from, *frame) || answered(from, frame) || !learn(from, *frame, now)) return;
-  if (!permits(from, *frame, VMLANE_POLICY_EGRESS, now)) return;
+  if (!permits(from, *frame, VMLANE_POLICY_EGRESS, false, now)) return;
+  if (!within(from.rules.egress, *frame, *from.port)) return;
   forward(from, std::move(frame), now);
 }
 
@@ -239,17 +314,28 @@ void Forwarder::flood(Member& from, FramePtr frame, bool group, std::uint64_t no
   deliver(from, *last, std::move(frame), now);
 }
 
-bool Forwarder::permits(Member& member, rte_mbuf& frame, std::uint8_t direction, std::uint64_t now) {
+bool Forwarder::permits(Member& member, rte_mbuf& frame, std::uint8_t direction, bool from_node,
+                        std::uint64_t now) {
   if (member.subject == nullptr) return true;
-  const auto refused = policy_.refuses(head_of(&frame), *member.subject, direction, now);
+  const auto refused = policy_.refuses(head_of(&frame), *member.subject, direction, from_node, now);
   if (refused) member.port->drop(*refused);
   return !refused;
 }
 
+bool Forwarder::within(std::optional<RateLimit>& limit, const rte_mbuf& frame, Port& port) {
+  if (!limit || limit->allows(frame)) return true;
+  port.drop(DropReason::kRate);
+  return false;
+}
+
 void Forwarder::deliver(Member& from, Member& to, FramePtr frame, std::uint64_t now) {
   if (from.rules.isolated && to.rules.isolated) return from.port->drop(DropReason::kIsolated);
-  if (!permits(to, *frame, VMLANE_POLICY_INGRESS, now)) return;
+  if (to.quarantined) return to.port->drop(DropReason::kQuarantined);
+  const bool from_node =
+      from.rules.uplink && to.rules.node_mac && mac_at(*frame, RTE_ETHER_ADDR_LEN) == *to.rules.node_mac;
+  if (!permits(to, *frame, VMLANE_POLICY_INGRESS, from_node, now)) return;
   if (to.port->mtu != 0 && packet_size(*frame) > to.port->mtu) return to.port->drop(DropReason::kTooBig);
+  if (!within(to.rules.ingress, *frame, *to.port)) return;
   adapt(to, std::move(frame));
 }
 

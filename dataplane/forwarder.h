@@ -9,11 +9,14 @@
 #include <vector>
 
 #include "core/address.h"
+#include "dataplane/announcement.h"
 #include "dataplane/flood_limit.h"
 #include "dataplane/frame.h"
 #include "dataplane/mac_table.h"
 #include "dataplane/policy_gate.h"
 #include "dataplane/port.h"
+#include "dataplane/rate_limit.h"
+#include "dataplane/turn_budget.h"
 #include "ebpf/guest_answers.h"
 #include "ebpf/source_guard_layout.bpf.h"
 
@@ -22,18 +25,23 @@ namespace vmlane::dataplane {
 // What the switch knows of a port's attachment, beside its rings.
 struct PortRules {
   std::string network;
-  std::optional<MacAddress> mac;  // of the guest; an uplink has none
+  std::optional<MacAddress> mac;       // of the guest; an uplink has none
+  std::optional<MacAddress> node_mac;  // of what the node sends by the uplink, if that is to be known
+  std::vector<IpAddress> addresses;    // that IPAM gave it
   bool uplink = false;
   bool isolated = false;
   bool access_vlan = false;
   std::optional<vmlane_guard> guard;
   std::shared_ptr<vmlane_answers> answers;
   std::optional<PolicyRule> policy;  // none: no policy is held here
+  std::optional<RateLimit> ingress;  // what the guest gets
+  std::optional<RateLimit> egress;   // and sends
 };
 
 // From which port to which: an Ethernet switch for each network (IEEE 802.1D without spanning tree: uplinks
 // are one to a network, so there is no loop to find). From a guest: source guard, guest answers, policy,
-// forwarding; towards one: its own frames only, policy, MTU. Nothing waits: what came in one round has left
+// bandwidth, forwarding; towards one: its own frames only, policy, MTU, bandwidth. Ports are served in turn,
+// each for as long as its budget lets it. Nothing waits: what came in one round has left
 // at its end.
 //
 // One thread at a time: the worker's.
@@ -48,12 +56,18 @@ class Forwarder {
   PolicyGate::Tables use(PolicyGate::Tables tables, std::uint64_t now) {
     return policy_.use(std::move(tables), now);
   }
+  PolicyGate::Findings take_policy_findings() { return policy_.take_findings(); }
   std::uint64_t policy_generation() const { return policy_.generation(); }
 
   // One round over all ports; how many frames came in.
   unsigned round(std::uint64_t now);
   void arm();
   void disarm();
+  // A port that is quarantined sends and gets nothing.
+  void quarantine(const Port& port, bool quarantined);
+  // Between two rounds: tells the others of the network that the guest on the port is there, under its MAC.
+  // The switch's own words: policy is not asked.
+  void announce(Port& port, const MacAddress& mac, std::uint64_t now);
 
   struct MacView {
     std::string network;
@@ -62,6 +76,8 @@ class Forwarder {
   };
   std::vector<MacView> macs(std::uint64_t now) const;
   const PortRules* rules_of(const Port& port) const;
+  // Connections that policy let through, of one port or (null) of all.
+  std::vector<PolicyGate::Flow> flows(const Port* port, std::uint64_t now) const;
 
  private:
   struct Network {
@@ -75,12 +91,15 @@ class Forwarder {
     Network* network = nullptr;
     PolicyGate::Subject* subject = nullptr;  // null: policy is not held
     bool learns = false;                     // its guest may have more MACs than its own
-    bool takes_everything = false;           // gets frames to unknown and foreign destinations
+    bool quarantined = false;
+    bool takes_everything = false;  // gets frames to unknown and foreign destinations
     FloodLimit floods;
+    TurnBudget turns{kBurst};
     std::vector<rte_mbuf*> out;  // sent at the end of the round
   };
 
   void take(Member& from, FramePtr frame, std::uint64_t now);
+  unsigned serve(Member& from, std::uint64_t now);
   bool admit(Member& from, rte_mbuf& frame);
   // Whether the frame was a question to the switch; then it is the reply, on its way back, or gone.
   bool answered(Member& from, FramePtr& frame);
@@ -89,11 +108,15 @@ class Forwarder {
   void flood(Member& from, FramePtr frame, bool group, std::uint64_t now);
   void deliver(Member& from, Member& to, FramePtr frame, std::uint64_t now);
   // Whether policy lets a guest send (VMLANE_POLICY_EGRESS) or get the frame; counted at its port if not.
-  bool permits(Member& member, rte_mbuf& frame, std::uint8_t direction, std::uint64_t now);
+  bool permits(Member& member, rte_mbuf& frame, std::uint8_t direction, bool from_node, std::uint64_t now);
   // Does for the receiver what it cannot do by itself, and queues the frame.
+  static bool within(std::optional<RateLimit>& limit, const rte_mbuf& frame, Port& port);
   void adapt(Member& to, FramePtr frame);
   void queue(Member& to, FramePtr frame);
   void flush(Member& to);
+  void flush_all();
+  bool may_announce(Member& from, const MacAddress& mac, std::uint64_t now);
+  void announce_to(Member& from, Member& to, std::span<const std::uint8_t> bytes);
 
   rte_mempool* const pool_;
   std::vector<std::unique_ptr<Member>> members_;  // by PortId

@@ -18,10 +18,12 @@ Result<std::unique_ptr<Mailbox>> Mailbox::create() {
   return std::unique_ptr<Mailbox>(new Mailbox(std::move(event)));
 }
 
-void Mailbox::wake() const {
+void Mailbox::wake() {
   const std::uint64_t one = 1;
   // Full means that it is readable already.
   [[maybe_unused]] const auto written = ::write(event_.get(), &one, sizeof one);
+  // After that, so that whatever makes the descriptor readable is followed by a drain().
+  pending_.store(true, std::memory_order_release);
 }
 
 void Mailbox::post(std::function<void()> work) {
@@ -52,13 +54,13 @@ void Mailbox::run(const std::function<void()>& work) {
 }
 
 void Mailbox::drain() {
+  pending_.store(false, std::memory_order_release);
   std::uint64_t count = 0;
   [[maybe_unused]] const auto read = ::read(event_.get(), &count, sizeof count);
   std::vector<std::function<void()>> works;
   {
     const std::lock_guard lock(mutex_);
     works.swap(works_);
-    pending_.store(false, std::memory_order_release);
   }
   for (const auto& work : works) work();
 }

@@ -27,7 +27,8 @@ class Mailbox {
   // Does what is left; from then on the box takes nothing.
   void close();
   int descriptor() const { return event_.get(); }
-  void wake() const;
+  // Nothing but that the owner is to look around once.
+  void wake();
 
  private:
   explicit Mailbox(Fd event) : event_(std::move(event)) {}

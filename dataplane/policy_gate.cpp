@@ -57,8 +57,8 @@ PolicyGate::Subject& PolicyGate::add(const std::string& attachment, const Policy
   attachment.copy(subject->attachment.data(), subject->attachment.size());
   vmlane_policy_workload& workload = subject->workload;
   workload.incarnation = ++last_incarnation_;
-  // What the node itself sends comes by the uplink, as does all else of the network.
-  workload.flags = VMLANE_STAGE_NO_NODE | (rule.deny ? std::uint32_t{VMLANE_STAGE_DENY} : 0U);
+  workload.flags = (rule.allow_node ? 0U : std::uint32_t{VMLANE_STAGE_NO_NODE}) |
+                   (rule.deny ? std::uint32_t{VMLANE_STAGE_DENY} : 0U);
   find_in_tables(*subject);
   // A switch before this one may have known connections of it.
   open_window(*subject, now);
@@ -85,10 +85,50 @@ void PolicyGate::open_window(Subject& subject, std::uint64_t now) {
     workload.loose_until = ticks(now) + VMLANE_CONNECTION_SECONDS(VMLANE_STAGE_LOOSE_SECONDS) + 1;
 }
 
+void PolicyGate::tell(std::span<const std::uint8_t> head, Subject& subject, std::uint8_t direction,
+                      const policy::NativeStage::Outcome& outcome, std::uint64_t now) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  if (now / kSecond != subject.event_second) {
+    subject.event_second = now / kSecond;
+    subject.events = 0;
+  }
+  if (++subject.events > kEventsASecond || drops_.size() >= kMaxDrops) return;
+  drops_.push_back({.time = now,
+                    .attachment = subject.attachment,
+                    .direction = direction,
+                    .reason = outcome.reason,
+                    .answer = outcome.answer,
+                    .packet = policy::NativeStage::read(head)});
+}
+
+std::vector<PolicyGate::Flow> PolicyGate::flows(const Subject* subject, std::uint64_t now) const {
+  std::vector<Flow> found;
+  if (!stage_) return found;
+  for (const vmlane_connection_set& set : stage_->connections()) {
+    for (std::size_t way = 0; way < VMLANE_CONNECTION_WAYS; way++) {
+      if (set.tag[way] == VMLANE_CONNECTION_FREE) continue;
+      const vmlane_connection& entry = set.way[way];
+      if (subject != nullptr && entry.owner != subject->workload.incarnation) continue;
+      const auto owner = subjects_.find(entry.owner);
+      if (owner == subjects_.end() || vmlane_connection_is_over(&entry, ticks(now)) != 0) continue;
+      found.push_back({owner->second->attachment, entry, vmlane_connection_idle(&entry, ticks(now))});
+    }
+  }
+  return found;
+}
+
+PolicyGate::Findings PolicyGate::take_findings() {
+  Findings found{.drops = std::move(drops_)};
+  drops_ = {};
+  if (stage_) found.counts = stage_->take_counts();
+  return found;
+}
+
 std::optional<DropReason> PolicyGate::refuses(std::span<const std::uint8_t> head, Subject& subject,
-                                              std::uint8_t direction, std::uint64_t now) {
-  const auto outcome = stage_->decide(head, subject.workload, direction, ticks(now));
+                                              std::uint8_t direction, bool from_node, std::uint64_t now) {
+  const auto outcome = stage_->decide(head, subject.workload, direction, ticks(now), from_node);
   if (outcome.passes()) return std::nullopt;
+  tell(head, subject, direction, outcome, now);
   return reason_of(outcome.reason);
 }
 

@@ -19,7 +19,9 @@ struct PortCounters {
   std::uint64_t sent = 0;
   std::uint64_t sent_bytes = 0;
   std::uint64_t segmented = 0;    // frames that the switch cut, as the receiver cannot
+  std::uint64_t announced = 0;    // how often others were told where the guest is
   std::uint64_t checksummed = 0;  // and whose checksum it filled in
+  std::uint64_t short_turns = 0;  // rounds that its frames were too costly for kBurst of them
   std::array<std::uint64_t, kDropReasons> dropped{};
 };
 
@@ -44,8 +46,8 @@ class Port {
 
   const std::string& name() const { return name_; }
 
-  // Up to kBurst frames. `now` is clock_ns().
-  virtual unsigned receive(std::span<rte_mbuf*, kBurst> frames, std::uint64_t now) = 0;
+  // As many as there is room for in `frames`, kBurst at most. `now` is clock_ns().
+  virtual unsigned receive(std::span<rte_mbuf*> frames, std::uint64_t now) = 0;
   // Sends what the port can take of `frames` and frees all. Frames ask for no offload that offloads() lacks.
   virtual void send(std::span<rte_mbuf*> frames) = 0;
   virtual Offloads offloads() const = 0;

@@ -31,6 +31,35 @@ Result<> read_policy(ObjectReader& handles, PortSpec& spec) {
   VMLANE_ASSIGN(const std::string verdict, reader.text("default"));
   if (verdict != "deny" && verdict != "allow") return reader.wrong("default", "deny or allow");
   spec.policy_denies = verdict == "deny";
+  VMLANE_ASSIGN(const std::string node_mac, reader.text("node_mac"));
+  if (node_mac.empty()) return {};
+  VMLANE_ASSIGN(spec.node_mac, MacAddress::parse(node_mac));
+  return {};
+}
+
+Result<> read_addresses(const Json& result, PortSpec& spec) {
+  const auto ips = result.is_object() ? result.find("ips") : result.end();
+  if (ips == result.end()) return {};
+  for (const Json& ip : *ips) {
+    VMLANE_ASSIGN(const IpPrefix prefix, IpPrefix::parse(ip.value("address", "")));
+    spec.addresses.push_back(prefix.address);
+  }
+  return {};
+}
+
+Result<Bandwidth> read_bandwidth(ObjectReader& reader, const std::string& direction) {
+  VMLANE_ASSIGN(const auto rate, reader.integer(direction + "_rate", 0, INT64_MAX));
+  VMLANE_ASSIGN(const auto burst, reader.integer(direction + "_burst", 0, INT64_MAX));
+  return Bandwidth{.rate = static_cast<std::uint64_t>(rate.value_or(0)),
+                   .burst = static_cast<std::uint64_t>(burst.value_or(0))};
+}
+
+Result<> read_limits(ObjectReader& handles, PortSpec& spec) {
+  VMLANE_ASSIGN(const Json* bandwidth, handles.object("bandwidth"));
+  if (bandwidth == nullptr) return {};
+  ObjectReader reader(*bandwidth, "handles.bandwidth.", Code::kDecode);
+  VMLANE_ASSIGN(spec.ingress, read_bandwidth(reader, "ingress"));
+  VMLANE_ASSIGN(spec.egress, read_bandwidth(reader, "egress"));
   return {};
 }
 
@@ -48,9 +77,11 @@ Result<PortSpec> read(const AttachmentRecord& record) {
   spec.access_vlan = record.handles.contains("port_vlans");
   if (spec.network.empty() || !spec.socket.is_absolute())
     return fail(Code::kDecode, "the record names no network or no socket");
+  VMLANE_TRY(read_addresses(record.result, spec));
   VMLANE_TRY(read_guard(record.handles, spec));
   VMLANE_TRY(read_answers(record.handles, spec));
   VMLANE_TRY(read_policy(reader, spec));
+  VMLANE_TRY(read_limits(reader, spec));
   return spec;
 }
 

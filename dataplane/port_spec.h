@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/address.h"
 #include "core/error.h"
@@ -15,12 +16,19 @@
 
 namespace vmlane::dataplane {
 
+// A limit of one direction; a rate of 0 is none.
+struct Bandwidth {
+  std::uint64_t rate = 0;   // bits a second
+  std::uint64_t burst = 0;  // bits
+};
+
 // What the switch takes from the record of an attachment.
 struct PortSpec {
   std::string id;       // of the attachment
   std::string network;  // the L2 segment
   std::filesystem::path socket;
   MacAddress mac;
+  std::vector<IpAddress> addresses;  // that IPAM gave
   std::uint32_t mtu = 0;
   bool isolated = false;
   bool access_vlan = false;  // the port is in one VLAN: its guest sends and gets no tags
@@ -28,6 +36,9 @@ struct PortSpec {
   std::optional<vmlane_guard> guard;
   std::shared_ptr<vmlane_answers> answers;  // null: nothing is answered
   std::optional<bool> policy_denies;        // until it is judged; none: no policy is held
+  Bandwidth ingress;                        // of what the guest gets
+  Bandwidth egress;                         // and sends
+  std::optional<MacAddress> node_mac;       // of the bridge, with allowNode
   std::string workload;                     // for people
   Json handles;                             // all of it, to tell a change
 

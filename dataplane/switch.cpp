@@ -25,6 +25,9 @@ using std::chrono::milliseconds;
 constexpr milliseconds kFirstPause{1};
 constexpr milliseconds kLongestPause{1000};
 constexpr milliseconds kCheckEvery{1000};
+constexpr unsigned kAnnouncements = 5;
+constexpr milliseconds kFirstRepeat{50};
+constexpr milliseconds kMoreRepeat{100};
 
 void watch_descriptor(int epoll, int descriptor) {
   epoll_event event{.events = EPOLLIN, .data = {.fd = descriptor}};
@@ -36,16 +39,28 @@ void empty_event(int descriptor) {
   [[maybe_unused]] const auto got = ::read(descriptor, &count, sizeof count);
 }
 
+// No value without a limit, and for one that cannot be; the plugin refuses those.
+std::optional<RateLimit> limit_of(const Bandwidth& bandwidth) {
+  if (bandwidth.rate == 0) return std::nullopt;
+  auto limit = RateLimit::create(bandwidth);
+  return limit ? std::optional(*limit) : std::nullopt;
+}
+
 PortRules rules_of(const PortSpec& spec) {
   std::optional<PolicyRule> policy;
-  if (spec.policy_denies) policy = PolicyRule{.deny = *spec.policy_denies};
+  if (spec.policy_denies)
+    policy = PolicyRule{.deny = *spec.policy_denies, .allow_node = spec.node_mac.has_value()};
   return {.network = spec.network,
           .mac = spec.mac,
+          .node_mac = spec.node_mac,
+          .addresses = spec.addresses,
           .isolated = spec.isolated,
           .access_vlan = spec.access_vlan,
           .guard = spec.guard,
           .answers = spec.answers,
-          .policy = policy};
+          .policy = policy,
+          .ingress = limit_of(spec.ingress),
+          .egress = limit_of(spec.egress)};
 }
 
 }  // namespace
@@ -101,6 +116,19 @@ json_rpc::Server::Methods Switch::methods() {
           {"macs", {[this](const Json&, const Caller&) -> Result<Json> { return macs_json(); }}},
           {"stats", {[this](const Json&, const Caller&) -> Result<Json> { return stats_json(); }}},
           {"drops", {[this](const Json&, const Caller&) -> Result<Json> { return drops_json(); }}},
+          {"flows", {[this](const Json& params, const Caller&) { return flows_json(params); }}},
+          {"quarantine", {[this](const Json& params, const Caller&) { return quarantine(params); }, true}},
+          {"release", {[this](const Json& params, const Caller&) { return release(params); }, true}},
+          {"policy.counters", {[this](const Json&, const Caller&) -> Result<Json> {
+             collect_policy();
+             return policy_log_.counters();
+           }}},
+          {"policy.drops", {[this](const Json& params, const Caller&) -> Result<Json> {
+             ObjectReader reader(params, "params.", Code::kInvalidConfig);
+             VMLANE_ASSIGN(const auto after, reader.integer("after", 0, INT64_MAX));
+             collect_policy();
+             return policy_log_.drops(static_cast<std::uint64_t>(after.value_or(0)));
+           }}},
           {"resync", {[this](const Json&, const Caller&) -> Result<Json> {
              resync();
              return Json::object();
@@ -138,6 +166,7 @@ Result<> Switch::run(int stop) {
       }
     }
     connect_due();
+    announce_again();
   }
 }
 
@@ -152,8 +181,21 @@ void Switch::load_policy() {
   policy_problem_ = problem;
   if (!file || !*file || (*file)->generation() == policy_generation_) return;
   policy_generation_ = (*file)->generation();
+  auto names = (*file)->policies();
   auto tables = std::make_shared<const policy::TablesFile>(std::move(**file));
-  worker_->mailbox().run([&] { tables = worker_->forwarder().use(std::move(tables), clock_ns()); });
+  PolicyGate::Findings found;
+  worker_->mailbox().run([&] {
+    found = worker_->forwarder().take_policy_findings();
+    tables = worker_->forwarder().use(std::move(tables), clock_ns());
+  });
+  policy_log_.add(found);
+  policy_log_.use_names(names ? std::move(*names) : std::vector<policy::PolicyName>());
+}
+
+void Switch::collect_policy() {
+  PolicyGate::Findings found;
+  worker_->mailbox().run([&] { found = worker_->forwarder().take_policy_findings(); });
+  policy_log_.add(found);
 }
 
 bool Switch::obey_keeper() {
@@ -204,7 +246,11 @@ void Switch::resync() {
   for (const auto& [id, attached] : ports_) {
     if (listing && listing->problems.empty() && !wanted.contains(id)) gone.push_back(id);
   }
-  for (const std::string& id : gone) detach(id);
+  for (const std::string& id : gone) {
+    detach(id);
+    std::error_code error;
+    std::filesystem::remove(quarantine_file(id), error);
+  }
   resync_uplinks();
 }
 
@@ -212,16 +258,24 @@ void Switch::attach(PortSpec spec) {
   const auto known = ports_.find(spec.id);
   if (known != ports_.end() && known->second.spec.same_as(spec)) return;
   if (known != ports_.end()) detach(spec.id);
-  const VhostPort::Surroundings surroundings{
-      .worker = worker_->mailbox(), .epoll = worker_->epoll(), .pool = pool_, .changed = [this] {
-        tell_changed();
-      }};
   Attached& attached = ports_[spec.id];
+  const VhostPort::Surroundings surroundings{
+      .worker = worker_->mailbox(),
+      .epoll = worker_->epoll(),
+      .pool = pool_,
+      .changed = [this] { tell_changed(); },
+      .announce =
+          [this, &attached](const MacAddress& mac) { announce(attached.port->name(), *attached.port, mac); }};
   attached.port = std::make_unique<VhostPort>(spec.id, socket_of(spec), surroundings);
   attached.port->mtu = spec.mtu;
   attached.spec = std::move(spec);
-  worker_->mailbox().run(
-      [&] { worker_->forwarder().add(*attached.port, rules_of(attached.spec), clock_ns()); });
+  // Also when another switch was told so.
+  const auto reason = read_file(quarantine_file(attached.spec.id));
+  attached.quarantine = reason && *reason ? **reason : "";
+  worker_->mailbox().run([&] {
+    worker_->forwarder().add(*attached.port, rules_of(attached.spec), clock_ns());
+    worker_->forwarder().quarantine(*attached.port, !attached.quarantine.empty());
+  });
   log_.info("port added", {{"attachment", attached.spec.id}, {"network", attached.spec.network}});
   watch_.watch(attached.port->socket().parent_path());
   connect(attached);
@@ -290,6 +344,50 @@ void Switch::close_uplink(Uplink& uplink) {
   uplink.port.reset();
 }
 
+void Switch::announce(const std::string& id, VhostPort& port, const MacAddress& mac) {
+  {
+    const std::lock_guard lock(announcing_mutex_);
+    const auto [entry, added] = announcing_.try_emplace(id);
+    // As often as QEMU asks, but not more often than is of use to anybody.
+    if (!added && entry->second.mac == mac && entry->second.told == 0) return;
+    entry->second = {.mac = mac, .told = 0, .due = Clock::now()};
+  }
+  worker_->mailbox().post([this, id, &port, mac] {
+    worker_->announce(port, mac);
+    const std::lock_guard lock(announcing_mutex_);
+    const auto entry = announcing_.find(id);
+    if (entry == announcing_.end() || entry->second.told != 0) return;
+    entry->second.told = 1;
+    entry->second.due = Clock::now() + kFirstRepeat;
+    tell_changed();
+  });
+}
+
+// The pauses grow, as those of QEMU's own announcements do.
+void Switch::announce_again() {
+  std::vector<std::pair<std::string, MacAddress>> due;
+  {
+    const auto now = Clock::now();
+    const std::lock_guard lock(announcing_mutex_);
+    for (auto entry = announcing_.begin(); entry != announcing_.end();) {
+      Announcing& announcing = entry->second;
+      if (announcing.told == 0 || announcing.due > now) {
+        ++entry;
+        continue;
+      }
+      due.emplace_back(entry->first, announcing.mac);
+      announcing.due = now + kFirstRepeat + announcing.told * kMoreRepeat;
+      entry = ++announcing.told < kAnnouncements ? std::next(entry) : announcing_.erase(entry);
+    }
+  }
+  for (const auto& [id, mac] : due) {
+    const auto attached = ports_.find(id);
+    if (attached == ports_.end()) continue;
+    VhostPort& port = *attached->second.port;
+    worker_->mailbox().run([&] { worker_->announce(port, mac); });
+  }
+}
+
 void Switch::connect(Attached& attached) {
   const std::string before = attached.port->error();
   if (attached.port->connect()) {
@@ -342,11 +440,17 @@ void Switch::connect_due() {
   for (auto& [network, uplink] : uplinks_) open_uplink(network, uplink);
 }
 
-int Switch::next_try() const {
+int Switch::next_try() {
   std::optional<Clock::time_point> first;
   const auto sooner = [&](Clock::time_point due) { first = first ? std::min(*first, due) : due; };
   for (const auto& [id, attached] : ports_) {
     if (attached.due) sooner(*attached.due);
+  }
+  {
+    const std::lock_guard lock(announcing_mutex_);
+    for (const auto& [id, announcing] : announcing_) {
+      if (announcing.told != 0) sooner(announcing.due);
+    }
   }
   const bool missing = std::ranges::any_of(uplinks_, [](const auto& uplink) { return !uplink.second.port; });
   const bool unwatched = !watch_.watches(config_.attachments_dir()) || !watch_.watches(config_.policy_dir());

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <string>
@@ -15,6 +16,7 @@
 #include "core/log.h"
 #include "core/node_config.h"
 #include "dataplane/keeper_link.h"
+#include "dataplane/policy_log.h"
 #include "dataplane/port_spec.h"
 #include "dataplane/uplink_port.h"
 #include "dataplane/vhost_port.h"
@@ -54,8 +56,16 @@ class Switch {
     PortSpec spec;
     std::unique_ptr<VhostPort> port;
     std::string problem;                   // why it is not as its record asks
+    std::string quarantine;                // why it is out of service; empty: it is not
     std::chrono::milliseconds pause{};     // before the next try to connect
     std::optional<Clock::time_point> due;  // of that
+  };
+  // A guest's place is told more than once: frames get lost, and what is on the way to the guest takes a
+  // while to learn.
+  struct Announcing {
+    MacAddress mac;
+    unsigned told = 0;  // how often
+    Clock::time_point due;
   };
   struct Uplink {
     std::string tap;
@@ -72,6 +82,7 @@ class Switch {
   json_rpc::Server::Methods methods();
 
   void load_policy();
+  void collect_policy();
   // Brings ports and uplinks in line with the records.
   void resync();
   void attach(PortSpec spec);
@@ -80,13 +91,17 @@ class Switch {
   void open_uplink(const std::string& network, Uplink& uplink);
   void close_uplink(Uplink& uplink);
 
+  // From lib/vhost's thread.
+  void announce(const std::string& id, VhostPort& port, const MacAddress& mac);
+  void announce_again();
+
   void connect(Attached& attached);
   void look_again();
   void tell_changed() const;
   void connect_in(const std::set<std::filesystem::path>& directories);
   void connect_due();
   // Until something is to be tried again, in milliseconds; -1 for nothing.
-  int next_try() const;
+  int next_try();
 
   Json ports_json();
   // By attachment id, as the keeper tells; empty without one.
@@ -94,6 +109,12 @@ class Switch {
   Json macs_json();
   Json stats_json();
   Json drops_json();
+  Result<Json> flows_json(const Json& params);
+  // The port that a call is about, by `port`: an attachment id or the beginning of one.
+  Result<Attached*> port_named(const Json& params);
+  Result<Json> quarantine(const Json& params);
+  Result<Json> release(const Json& params);
+  std::filesystem::path quarantine_file(const std::string& id) const;
 
   const NodeConfig& config_;
   const Log& log_;
@@ -110,7 +131,10 @@ class Switch {
   std::set<std::string> problems_;         // of records, as they were last told
   std::uint64_t policy_generation_ = 0;    // of the tables in use
   std::string policy_problem_;
-  Clock::time_point next_check_{};  // of uplinks and directories that are missing
+  PolicyLog policy_log_;
+  std::mutex announcing_mutex_;
+  std::map<std::string, Announcing> announcing_;  // by attachment id
+  Clock::time_point next_check_{};                // of uplinks and directories that are missing
 };
 
 }  // namespace vmlane::dataplane

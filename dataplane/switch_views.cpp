@@ -34,12 +34,25 @@ Json counters_json(const PortCounters& counters) {
           {"tx_bytes", counters.sent_bytes},
           {"segmented", counters.segmented},
           {"checksummed", counters.checksummed},
+          {"announced", counters.announced},
+          {"short_turns", counters.short_turns},
           {"dropped", dropped}};
 }
 
 std::string policy_state(const PortSpec& spec) {
   if (!spec.policy_denies) return "none";
   return *spec.policy_denies ? "enforced, denied until judged" : "enforced, allowed until judged";
+}
+
+// In bits; as the attachment asked.
+Json bandwidth_json(const PortSpec& spec) {
+  Json json = Json::object();
+  const auto add = [&](const char* name, const Bandwidth& limit) {
+    if (limit.rate != 0) json[name] = {{"rate", limit.rate}, {"burst", limit.burst}};
+  };
+  add("ingress", spec.ingress);
+  add("egress", spec.egress);
+  return json;
 }
 
 constexpr double kSecond = 1e9;
@@ -82,11 +95,16 @@ Json Switch::ports_json() {
                   {"policy", policy_state(attached.spec)},
                   {"pairs", port.pairs()},
                   {"features", port.features()}});
+      if (Json limits = bandwidth_json(attached.spec); !limits.empty()) row["bandwidth"] = std::move(limits);
       std::string problem = attached.problem.empty() ? port.error() : attached.problem;
       if (const auto session = sessions.find(id); session != sessions.end()) {
         if (problem.empty()) problem = session->value("problem", "");
         if (session->value("state", "") == "refused") row["state"] = "refused";
         row["session"] = *session;
+      }
+      if (!attached.quarantine.empty()) {
+        row["quarantined"] = attached.quarantine;
+        if (problem.empty()) problem = "quarantined: " + attached.quarantine;
       }
       if (!problem.empty()) row["problem"] = problem;
       rows.push_back(std::move(row));
@@ -135,6 +153,63 @@ Json Switch::stats_json() {
           {"uplinks", uplinks_.size()},
           {"policy_generation", policy_generation_},
           {"buffers", {{"size", pool_->size}, {"free", free}}}};
+}
+
+Result<Switch::Attached*> Switch::port_named(const Json& params) {
+  ObjectReader reader(params, "params.", Code::kInvalidConfig);
+  VMLANE_ASSIGN(const std::string name, reader.text("port"));
+  std::vector<Attached*> found;
+  for (auto& [id, attached] : ports_) {
+    if (!name.empty() && id.starts_with(name)) found.push_back(&attached);
+  }
+  if (found.size() == 1) return found.front();
+  return fail(found.empty() ? Code::kNotFound : Code::kConflict,
+              found.empty()
+                  ? "there is no port \"" + name + "\""
+                  : "\"" + name + "\" is the beginning of " + std::to_string(found.size()) + " ports",
+              "list them with: vmlanectl switch ports");
+}
+
+std::filesystem::path Switch::quarantine_file(const std::string& id) const {
+  return config_.run_dir / "quarantine" / id;
+}
+
+// What says so is a file, so that it holds for the next switch too.
+Result<Json> Switch::quarantine(const Json& params) {
+  VMLANE_ASSIGN(Attached* const attached, port_named(params));
+  ObjectReader reader(params, "params.", Code::kInvalidConfig);
+  VMLANE_ASSIGN(std::string reason, reader.text("reason"));
+  constexpr std::size_t kMost = 200;
+  if (reason.empty() || reason.size() > kMost) return reader.wrong("reason", "a text of 1 to 200 bytes");
+  const auto file = quarantine_file(attached->spec.id);
+  VMLANE_TRY(make_directory(file.parent_path(), {.mode = 0750}));
+  VMLANE_TRY(write_file_atomically(file, reason, {.mode = 0640}));
+  attached->quarantine = std::move(reason);
+  worker_->mailbox().run([&] { worker_->forwarder().quarantine(*attached->port, true); });
+  log_.warning("port quarantined", {{"attachment", attached->spec.id}, {"reason", attached->quarantine}});
+  return Json{{"port", attached->spec.id}, {"quarantined", attached->quarantine}};
+}
+
+Result<Json> Switch::release(const Json& params) {
+  VMLANE_ASSIGN(Attached* const attached, port_named(params));
+  if (attached->quarantine.empty())
+    return fail(Code::kNotFound, "port " + attached->spec.id + " is not in quarantine");
+  VMLANE_TRY(remove_file(quarantine_file(attached->spec.id)));
+  attached->quarantine.clear();
+  worker_->mailbox().run([&] { worker_->forwarder().quarantine(*attached->port, false); });
+  log_.info("port released", {{"attachment", attached->spec.id}});
+  return Json{{"port", attached->spec.id}, {"quarantined", nullptr}};
+}
+
+Result<Json> Switch::flows_json(const Json& params) {
+  const VhostPort* port = nullptr;
+  if (params.contains("port")) {
+    VMLANE_ASSIGN(const Attached* const attached, port_named(params));
+    port = attached->port.get();
+  }
+  std::vector<PolicyGate::Flow> flows;
+  worker_->mailbox().run([&] { flows = worker_->forwarder().flows(port, clock_ns()); });
+  return policy_log_.flows(flows);
 }
 
 Json Switch::drops_json() {

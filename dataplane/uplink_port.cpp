@@ -120,10 +120,10 @@ rte_mbuf* UplinkPort::read_frame() {
   return frame.release();
 }
 
-unsigned UplinkPort::receive(std::span<rte_mbuf*, kBurst> frames, std::uint64_t now) {
+unsigned UplinkPort::receive(std::span<rte_mbuf*> frames, std::uint64_t now) {
   if (!linked_ || (!busy_ && now < next_look_)) return 0;
   unsigned count = 0;
-  for (unsigned i = 0; i < kBurst; i++) {
+  for (std::size_t i = 0; i < frames.size(); i++) {
     if (rte_mbuf* frame = read_frame()) frames[count++] = frame;
     if (!busy_) break;
   }

@@ -28,7 +28,7 @@ class UplinkPort final : public Port {
                                                   std::function<void()> lost);
   ~UplinkPort() override;
 
-  unsigned receive(std::span<rte_mbuf*, kBurst> frames, std::uint64_t now) override;
+  unsigned receive(std::span<rte_mbuf*> frames, std::uint64_t now) override;
   void send(std::span<rte_mbuf*> frames) override;
   Offloads offloads() const override { return {.checksum = true, .tso4 = true, .tso6 = true}; }
   bool linked() const override { return linked_; }

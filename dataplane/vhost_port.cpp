@@ -14,6 +14,7 @@
 #include <mutex>
 #include <utility>
 
+#include "core/vhost_user.h"
 #include "dataplane/frame.h"
 #include "dataplane/offload.h"
 
@@ -78,8 +79,34 @@ struct VhostCallbacks {
     return 0;
   }
   static int new_connection(int device) {
-    if (VhostPort* port = port_of(device)) port->connection_changed(true);
-    return 0;
+    static const rte_vhost_user_extern_ops messages = {.pre_msg_handle = message,
+                                                       .post_msg_handle = message_handled};
+    VhostPort* port = port_of(device);
+    if (port == nullptr) return 0;
+    port->connection_changed(true);
+    return rte_vhost_extern_callback_register(device, &messages, nullptr);
+  }
+  static rte_vhost_msg_result message_handled(int device, void* /*message*/) {
+    if (VhostPort* port = port_of(device)) port->message_handled();
+    return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+  }
+  // lib/vhost would make a RARP frame of SEND_RARP, and keep it until the guest sends something. The message
+  // is as it was on the socket.
+  static rte_vhost_msg_result message(int device, void* bytes) {
+    struct {
+      vhost_user::Header header;
+      std::uint8_t payload[sizeof(std::uint64_t)];
+    } message;
+    static_assert(sizeof message == sizeof(vhost_user::Header) + sizeof(std::uint64_t));
+    std::memcpy(&message, bytes, sizeof message);
+    if (message.header.request != static_cast<std::uint32_t>(vhost_user::Request::kSendRarp))
+      return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    VhostPort* port = port_of(device);
+    if (port == nullptr || message.header.size != sizeof message.payload) return RTE_VHOST_MSG_RESULT_ERR;
+    MacAddress mac;
+    std::memcpy(mac.bytes.data(), message.payload, mac.bytes.size());
+    port->surroundings_.announce(mac);
+    return RTE_VHOST_MSG_RESULT_OK;
   }
   static void destroy_connection(int device) {
     if (VhostPort* port = port_of(device)) port->connection_changed(false);
@@ -95,6 +122,8 @@ VhostPort::VhostPort(std::string name, std::filesystem::path socket, const Surro
 
 VhostPort::~VhostPort() {
   stop();
+  // What lib/vhost's thread left there may name this port.
+  surroundings_.worker.run([] {});
   Registry& known = registry();
   const std::lock_guard lock(known.mutex);
   known.ports.erase(socket_.native());
@@ -202,6 +231,21 @@ void VhostPort::ring_changed(unsigned ring, bool ready) {
   surroundings_.worker.wake();
 }
 
+// While a message is carried out the rings are locked, and lib/vhost's dequeue then says that they are empty.
+// A guest's notification that came in that time would have been for nothing.
+void VhostPort::message_handled() {
+  if (!running_) return;
+  messages_++;
+  surroundings_.worker.wake();
+}
+
+void VhostPort::look_again() {
+  seen_messages_ = messages_;
+  // Waits for the lock.
+  for (const std::uint16_t ring : from_guest_)
+    rte_vhost_enable_guest_notification(device_, ring, armed_ ? 1 : 0);
+}
+
 void VhostPort::refresh() {
   seen_epoch_ = epoch_;
   if (device_ < 0) return;
@@ -217,7 +261,8 @@ void VhostPort::refresh() {
   for (std::uint16_t ring = 0; ring < kMaxRings; ring++) {
     if (!ready_[ring]) continue;
     (ring % 2 == 0 ? to_guest_ : from_guest_).push_back(ring);
-    rte_vhost_enable_guest_notification(device_, ring, 0);
+    // Also between arm() and disarm(), when the worker is about to block.
+    rte_vhost_enable_guest_notification(device_, ring, armed_ ? 1 : 0);
     // A switch that was here before may have died between filling a ring and saying so.
     rte_vhost_vring_call(device_, ring);
   }
@@ -252,14 +297,16 @@ bool VhostPort::accept(rte_mbuf& frame) {
   return set_offloads(frame, parse_headers(head_of(&frame)), partial, segment);
 }
 
-unsigned VhostPort::receive(std::span<rte_mbuf*, kBurst> frames, std::uint64_t /*now*/) {
+unsigned VhostPort::receive(std::span<rte_mbuf*> frames, std::uint64_t /*now*/) {
   if (seen_epoch_ != epoch_.load(std::memory_order_relaxed)) refresh();
   if (from_guest_.empty()) return 0;
+  if (seen_messages_ != messages_.load(std::memory_order_relaxed)) look_again();
   // One ring a call, in turn: no ring waits for another's flood.
   unsigned count = 0;
   for (std::size_t tried = 0; tried < from_guest_.size() && count == 0; tried++) {
     const std::uint16_t ring = from_guest_[next_ring_++ % from_guest_.size()];
-    count = rte_vhost_dequeue_burst(device_, ring, surroundings_.pool, frames.data(), kBurst);
+    count = rte_vhost_dequeue_burst(device_, ring, surroundings_.pool, frames.data(),
+                                    static_cast<std::uint16_t>(frames.size()));
   }
   unsigned kept = 0;
   for (unsigned i = 0; i < count; i++) {
@@ -273,58 +320,77 @@ unsigned VhostPort::receive(std::span<rte_mbuf*, kBurst> frames, std::uint64_t /
   return kept;
 }
 
-void VhostPort::send_to(std::uint16_t ring, std::span<rte_mbuf*> frames) {
+// Frames as lib/vhost is to have them. Those for which there was no memory are gone.
+std::span<rte_mbuf*> VhostPort::prepared(std::span<rte_mbuf*> frames) {
   for (rte_mbuf*& frame : frames) {
     if ((frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG) == 0) continue;
     FramePtr apart = with_header_apart(FramePtr(frame), *surroundings_.pool);
     frame = apart.release();
   }
-  // Those for which there was no memory are gone.
   const auto end = std::ranges::remove(frames, nullptr).begin();
-  const auto count = static_cast<std::uint16_t>(end - frames.begin());
+  const auto count = static_cast<std::size_t>(end - frames.begin());
   for (std::size_t i = count; i < frames.size(); i++) drop(DropReason::kNoBuffer);
-  const std::uint16_t sent = rte_vhost_enqueue_burst(device_, ring, frames.data(), count);
-  for (std::uint16_t i = 0; i < count; i++) {
-    if (i < sent) {
-      counters.sent++;
-      counters.sent_bytes += frames[i]->pkt_len;
-    } else {
-      drop(DropReason::kNoRoom);
-    }
-    rte_pktmbuf_free(frames[i]);
-  }
+  return frames.first(count);
 }
 
-void VhostPort::send(std::span<rte_mbuf*> frames) {
-  // Its turn to receive may come after that of the port that these are from.
-  if (seen_epoch_ != epoch_.load(std::memory_order_relaxed)) refresh();
-  if (device_ < 0 || to_guest_.empty()) {
-    for (rte_mbuf* frame : frames) {
+std::size_t VhostPort::send_to(std::uint16_t ring, std::span<rte_mbuf*> frames) {
+  const std::uint16_t sent =
+      rte_vhost_enqueue_burst(device_, ring, frames.data(), static_cast<std::uint16_t>(frames.size()));
+  for (rte_mbuf* frame : frames.first(sent)) {
+    counters.sent++;
+    counters.sent_bytes += frame->pkt_len;
+    rte_pktmbuf_free(frame);
+  }
+  return sent;
+}
+
+void VhostPort::send_by_flow(std::span<rte_mbuf*> frames) {
+  const auto drop_all = [this](std::span<rte_mbuf*> rest) {
+    for (rte_mbuf* frame : rest) {
       drop(DropReason::kNoRoom);
       rte_pktmbuf_free(frame);
     }
-    return;
-  }
-  if (to_guest_.size() == 1) return send_to(to_guest_.front(), frames);
+  };
   // A flow keeps its ring, and so its order.
   const auto ring_of = [this](rte_mbuf* frame) {
+    if (to_guest_.size() == 1) return std::size_t{0};
     const auto head = head_of(frame);
     return flow_hash(head, parse_headers(head)) % to_guest_.size();
   };
-  for (std::size_t ring = 0; ring < to_guest_.size() && !frames.empty(); ring++) {
-    const auto rest =
-        std::ranges::stable_partition(frames, [&](rte_mbuf* frame) { return ring_of(frame) == ring; });
-    const auto mine = static_cast<std::size_t>(rest.begin() - frames.begin());
-    if (mine != 0) send_to(to_guest_[ring], frames.first(mine));
-    frames = frames.subspan(mine);
+  // The guest may have taken a ring back a moment ago, which lib/vhost tells by taking nothing. Then the
+  // rings that it has now are tried.
+  constexpr int kTries = 3;
+  for (int i = 0; i < kTries && !frames.empty(); i++) {
+    if (seen_epoch_ != epoch_.load(std::memory_order_acquire)) refresh();
+    if (device_ < 0 || to_guest_.empty()) break;
+    std::span<rte_mbuf*> left = frames;
+    std::size_t kept = 0;  // at the beginning of `frames`: those that no ring took
+    for (std::size_t ring = 0; ring < to_guest_.size() && !left.empty(); ring++) {
+      const auto rest =
+          std::ranges::stable_partition(left, [&](rte_mbuf* frame) { return ring_of(frame) == ring; });
+      const auto mine = left.first(static_cast<std::size_t>(rest.begin() - left.begin()));
+      left = left.subspan(mine.size());
+      if (mine.empty()) continue;
+      const std::size_t sent = send_to(to_guest_[ring], mine);
+      for (rte_mbuf* frame : mine.subspan(sent)) frames[kept++] = frame;
+    }
+    frames = frames.first(kept);
+    if (seen_epoch_ == epoch_.load(std::memory_order_acquire)) break;
   }
+  drop_all(frames);
+}
+
+void VhostPort::send(std::span<rte_mbuf*> frames) {
+  send_by_flow(prepared(frames));
 }
 
 void VhostPort::arm() {
+  armed_ = true;
   for (const std::uint16_t ring : from_guest_) rte_vhost_enable_guest_notification(device_, ring, 1);
 }
 
 void VhostPort::disarm() {
+  armed_ = false;
   for (const std::uint16_t ring : from_guest_) rte_vhost_enable_guest_notification(device_, ring, 0);
 }
 

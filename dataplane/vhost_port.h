@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/address.h"
 #include "core/error.h"
 #include "dataplane/mailbox.h"
 #include "dataplane/port.h"
@@ -36,6 +37,9 @@ class VhostPort final : public Port {
     int epoll = -1;  // the worker's
     rte_mempool* pool = nullptr;
     std::function<void()> changed;  // a connection came or went; called from any thread
+    // Others are to be told where the guest with this MAC is (SEND_RARP). Called by lib/vhost's thread, with
+    // the rings' locks held: it must not wait for the worker.
+    std::function<void(const MacAddress&)> announce;
   };
 
   VhostPort(std::string name, std::filesystem::path socket, const Surroundings& surroundings);
@@ -51,7 +55,7 @@ class VhostPort final : public Port {
   // Ring pairs that the guest's driver uses.
   unsigned pairs() const { return pairs_.load(); }
 
-  unsigned receive(std::span<rte_mbuf*, kBurst> frames, std::uint64_t now) override;
+  unsigned receive(std::span<rte_mbuf*> frames, std::uint64_t now) override;
   void send(std::span<rte_mbuf*> frames) override;
   Offloads offloads() const override { return offloads_; }
   bool linked() const override { return device_ >= 0; }
@@ -67,6 +71,7 @@ class VhostPort final : public Port {
   void device_gone();
   void ring_changed(unsigned ring, bool ready);
   void connection_changed(bool connected);
+  void message_handled();
 
   Result<> start();
   void stop();
@@ -75,7 +80,11 @@ class VhostPort final : public Port {
   void refresh();
   void watch_kicks();
   void unwatch_kicks();
-  void send_to(std::uint16_t ring, std::span<rte_mbuf*> frames);
+  void look_again();
+  void send_by_flow(std::span<rte_mbuf*> frames);
+  // How many of the first frames the ring took; they are freed.
+  std::size_t send_to(std::uint16_t ring, std::span<rte_mbuf*> frames);
+  std::span<rte_mbuf*> prepared(std::span<rte_mbuf*> frames);
   bool accept(rte_mbuf& frame);
 
   const std::filesystem::path socket_;
@@ -92,11 +101,14 @@ class VhostPort final : public Port {
   std::atomic<std::uint64_t> features_ = 0;
   std::atomic<unsigned> pairs_ = 0;
   std::array<std::atomic<bool>, kMaxRings> ready_{};
-  std::atomic<std::uint32_t> epoch_ = 0;  // counts changes of rings
+  std::atomic<std::uint32_t> epoch_ = 0;     // counts changes of rings
+  std::atomic<std::uint32_t> messages_ = 0;  // counts what locked the rings for a while
 
   // Worker.
   int device_ = -1;
   std::uint32_t seen_epoch_ = 0;
+  std::uint32_t seen_messages_ = 0;
+  bool armed_ = false;
   Offloads offloads_;
   std::vector<std::uint16_t> from_guest_;  // rings that are ready
   std::vector<std::uint16_t> to_guest_;

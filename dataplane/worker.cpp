@@ -75,6 +75,10 @@ void Worker::hold(bool held) {
   mailbox_->run([this, held] { held_ = held; });
 }
 
+void Worker::announce(Port& port, const MacAddress& mac) {
+  if (!held_) forwarder_.announce(port, mac, clock_ns());
+}
+
 void Worker::account(unsigned moved, std::uint64_t now) {
   const std::uint64_t took = now - round_began_;
   round_began_ = now;

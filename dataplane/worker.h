@@ -58,6 +58,8 @@ class Worker {
   // Held, it moves no frame, and does only what comes by its mailbox. Returns when that is so: nothing is on
   // its way then, since each round ends with all that it took.
   void hold(bool held);
+  // Only within mailbox().run() and post(): as the forwarder's, unless it is held.
+  void announce(Port& port, const MacAddress& mac);
 
   Mailbox& mailbox() { return *mailbox_; }
   int epoll() const { return epoll_.get(); }

@@ -18,18 +18,11 @@
 #include "ebpf/policy_takeover.h"
 #include "ebpf/workload_layout.bpf.h"
 #include "policy/connection.h"
+#include "policy/reason_names.h"
 #include "policy/subject.h"
 
 namespace vmlane::ebpf {
 namespace {
-
-// In the order of VMLANE_STAGE_*.
-constexpr std::array<std::string_view, VMLANE_STAGE_REASONS> kPolicyReasons = {
-    "", "policy", "not-judged-yet", "malformed", "fragment", "no-connection", "ct-full", "not-ip"};
-
-// In the order of VMLANE_POLICY_* reasons.
-constexpr std::array<std::string_view, 7> kVerdicts = {"not-isolated", "rule",      "isolated",  "own-node",
-                                                       "broken",       "too-large", "bad-tables"};
 
 Result<Fd> make_lines(std::size_t bytes) {
   return make_map(BPF_MAP_TYPE_ARRAY, "vmlane_lines", sizeof(std::uint32_t), VMLANE_POLICY_LINE,
@@ -52,18 +45,6 @@ IpAddress address_of(const std::uint32_t* words, bool v6) {
 
 std::uint32_t stage_reason(const vmlane_policy_event& event) {
   return event.reason & ~std::uint32_t{VMLANE_POLICY_EVENT_AUDITED};
-}
-
-std::string reason_of(const vmlane_policy_event& event) {
-  const std::uint32_t reason = stage_reason(event);
-  if (reason == VMLANE_STAGE_BY_POLICY && event.verdict_reason < kVerdicts.size())
-    return std::string(kVerdicts[event.verdict_reason]);
-  return reason < kPolicyReasons.size() ? std::string(kPolicyReasons[reason]) : "unknown";
-}
-
-bool names_a_policy(std::uint32_t verdict_reason) {
-  return verdict_reason == VMLANE_POLICY_BY_RULE || verdict_reason == VMLANE_POLICY_ISOLATED ||
-         verdict_reason == VMLANE_POLICY_TOO_LARGE;
 }
 
 std::string state_of(const vmlane_connection& entry) {
@@ -295,10 +276,10 @@ class PolicyTables::Contents {
     drop.packet = {address_of(event.source, event.v6 != 0), address_of(event.destination, event.v6 != 0),
                    event.source_port, event.destination_port, event.protocol};
     drop.ingress = event.direction == VMLANE_POLICY_INGRESS;
-    drop.reason = reason_of(event);
+    drop.reason = policy::drop_reason_name(stage_reason(event), event.verdict_reason);
     drop.audit = (event.reason & VMLANE_POLICY_EVENT_AUDITED) != 0;
     const bool by_policy =
-        stage_reason(event) == VMLANE_STAGE_BY_POLICY && names_a_policy(event.verdict_reason);
+        stage_reason(event) == VMLANE_STAGE_BY_POLICY && policy::names_a_policy(event.verdict_reason);
     if (by_policy) drop.policy = event.policy;
     if (by_policy && event.rule != VMLANE_POLICY_NO_RULE) drop.rule = event.rule;
     drop.generation = event.generation;
@@ -389,8 +370,8 @@ std::optional<PolicyStatus> PolicyTables::status(const std::string& attachment_i
   const auto owner = key == keys.end() ? std::nullopt : contents_->owner(key->second);
   if (!owner) return std::nullopt;
   PolicyStatus status{.untold = owner->untold, .loose = owner->loose};
-  for (std::size_t reason = 1; reason < kPolicyReasons.size(); reason++)
-    status.dropped.emplace_back(kPolicyReasons[reason], owner->dropped[reason]);
+  for (std::size_t reason = 1; reason < policy::kStageReasons.size(); reason++)
+    status.dropped.emplace_back(policy::kStageReasons[reason], owner->dropped[reason]);
   return status;
 }
 

@@ -221,7 +221,8 @@ Result<> VhostFrontend::start_device() {
   features_ = offered & options_.features;
   if (has(VirtioFeatures::kProtocol)) {
     VMLANE_ASSIGN(const std::uint64_t protocol, ask(Request::kGetProtocolFeatures));
-    VMLANE_TRY(tell(Request::kSetProtocolFeatures, protocol & vhost_user::ProtocolFeatures::kMultiQueue));
+    VMLANE_TRY(tell(Request::kSetProtocolFeatures, protocol & (vhost_user::ProtocolFeatures::kMultiQueue |
+                                                               vhost_user::ProtocolFeatures::kRarp)));
   }
   VMLANE_TRY(tell(Request::kSetFeatures, features_));
   VMLANE_TRY(hand_over_memory());
@@ -274,6 +275,12 @@ Result<> VhostFrontend::use_pairs(unsigned pairs) {
     VMLANE_TRY(tell(Request::kSetRingEnable, RingNumber{i, i / 2 < pairs ? 1U : 0U}));
   VMLANE_TRY(ask(Request::kGetFeatures));
   return {};
+}
+
+Result<> VhostFrontend::ask_for_announcement(const std::array<std::uint8_t, 6>& mac) {
+  std::array<std::uint8_t, sizeof(std::uint64_t)> payload{};
+  std::ranges::copy(mac, payload.begin());
+  return send_message(Request::kSendRarp, payload);
 }
 
 Result<> VhostFrontend::restart_driver(std::uint64_t features) {

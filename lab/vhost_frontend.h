@@ -3,6 +3,7 @@
 
 #include <sys/types.h>
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstdint>
@@ -96,6 +97,8 @@ class VhostFrontend {
   Result<> plug_memory(std::size_t bytes);
   // As a driver that uses the first `pairs` of its ring pairs.
   Result<> use_pairs(unsigned pairs);
+  // As QEMU after a migration: the switch is to tell others where the guest is.
+  Result<> ask_for_announcement(const std::array<std::uint8_t, 6>& mac);
   // What both sides can do.
   std::uint64_t features() const { return features_; }
 

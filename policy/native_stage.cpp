@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/native_stage.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "policy/packet.h"
@@ -11,7 +12,16 @@ struct Context {
   const vmlane_policy_tables& tables;
   std::span<vmlane_connection_set> sets;
   vmlane_packet_view frame;
+  vmlane::policy::NativeStage::Counts& counts;
+  vmlane::policy::NativeStage::MetNodes& met;
+  std::uint32_t incarnation = 0;
+  std::uint32_t now = 0;
 };
+
+vmlane::policy::NativeStage::MetNode met_node(const Context& context, std::uint32_t v6,
+                                              const std::uint32_t* address) {
+  return {context.incarnation, v6, {address[0], address[1], address[2], address[3]}};
+}
 
 }  // namespace
 
@@ -31,19 +41,33 @@ std::uint32_t vmlane_stage_tables(const Context* context, std::uint32_t /*slot*/
   return tables->base != nullptr ? 1 : 0;
 }
 
-void vmlane_stage_count(const Context* /*context*/, const vmlane_stage_question* /*question*/) {}
+void vmlane_stage_count(const Context* context, const vmlane_stage_question* question) {
+  const vmlane_policy_answer& answer = question->answer;
+  if (answer.reason != VMLANE_POLICY_BY_RULE && answer.reason != VMLANE_POLICY_ISOLATED) return;
+  constexpr unsigned kHalf = 32;
+  const std::uint64_t key = std::uint64_t{answer.policy} << kHalf | std::uint32_t{answer.rule << 1} |
+                            (question->direction & std::uint32_t{1});
+  auto& count = context->counts[key];
+  count.policy = answer.policy;
+  count.rule = answer.rule;
+  count.direction = question->direction;
+  count.hits++;
+  count.last = context->now;
+}
 
 void vmlane_stage_quoted(const Context* context, std::uint32_t offset, vmlane_packet* quoted) {
   vmlane_packet_read_quoted(&context->frame, offset, quoted);
 }
 
-// The switch has no packets of the node before it has tables.
-void vmlane_stage_meet_node(const Context* /*context*/, std::uint32_t /*v6*/,
-                            const std::uint32_t* /*address*/) {}
+void vmlane_stage_meet_node(const Context* context, std::uint32_t v6, const std::uint32_t* address) {
+  if (vmlane_stage_has_met(context, v6, address) != 0) return;
+  auto& met = context->met;
+  met.all[met.next++ % met.all.size()] = met_node(*context, v6, address);
+}
 
-std::uint32_t vmlane_stage_has_met(const Context* /*context*/, std::uint32_t /*v6*/,
-                                   const std::uint32_t* /*address*/) {
-  return 0;
+std::uint32_t vmlane_stage_has_met(const Context* context, std::uint32_t v6, const std::uint32_t* address) {
+  const auto& all = context->met.all;
+  return std::ranges::find(all, met_node(*context, v6, address)) == all.end() ? 0 : 1;
 }
 
 // NOLINTEND(readability-identifier-naming)
@@ -61,7 +85,8 @@ void NativeStage::use_tables(const vmlane_policy_tables& tables, std::uint32_t g
 NativeStage::Outcome NativeStage::decide(std::span<const std::uint8_t> frame,
                                          vmlane_policy_workload& workload, std::uint8_t direction,
                                          std::uint32_t now, bool from_node) {
-  const Context context{tables_, sets_, {frame.data(), frame.data() + frame.size()}};
+  const Context context{
+      tables_, sets_, {frame.data(), frame.data() + frame.size()}, counts_, met_, workload.incarnation, now};
   constexpr int kUpper = 32;
   vmlane_stage stage{};
   stage.incarnation = workload.incarnation;
@@ -80,6 +105,21 @@ NativeStage::Outcome NativeStage::decide(std::span<const std::uint8_t> frame,
   const std::uint32_t reason = vmlane_stage_decide(&context, &stage, direction);
   workload.dhcp_until = stage.dhcp_until;
   return {reason, stage.answer, stage.loose != 0, stage.audited, stage.would};
+}
+
+std::vector<NativeStage::Count> NativeStage::take_counts() {
+  std::vector<Count> taken;
+  taken.reserve(counts_.size());
+  for (const auto& [key, count] : counts_) taken.push_back(count);
+  counts_.clear();
+  return taken;
+}
+
+vmlane_packet NativeStage::read(std::span<const std::uint8_t> frame) {
+  const vmlane_packet_view view{frame.data(), frame.data() + frame.size()};
+  vmlane_packet packet{};
+  vmlane_packet_read(&view, &packet);
+  return packet;
 }
 
 }  // namespace vmlane::policy

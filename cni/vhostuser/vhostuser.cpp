@@ -37,8 +37,8 @@ Result<> refuse_keys_of_other_lanes(const BridgeConfig& config) {
 
 // Keys that only mean something for a bridge of the kernel.
 Result<> refuse_keys_of_a_bridge(const Json& config) {
-  constexpr std::array kKeys = {"isGateway", "isDefaultGateway", "ipMasq",
-                                "uplink",    "promiscMode",      "forceAddress"};
+  constexpr std::array kKeys = {"isGateway",   "isDefaultGateway", "ipMasq",   "uplink",
+                                "promiscMode", "forceAddress",     "allowNode"};
   for (const char* key : kKeys) {
     if (!is_set(config, key)) continue;
     return fail(
@@ -56,19 +56,35 @@ Result<> refuse_rings(ObjectReader& reader) {
               "a packed ring cannot be taken up again when the switch was killed: use \"split\"");
 }
 
-Result<> refuse_bandwidth(const Request& request) {
-  VMLANE_ASSIGN(const NicRequest nic, parse_nic_request(request));
-  if (nic.bandwidth.ingress_rate == 0 && nic.bandwidth.egress_rate == 0) return {};
-  return fail(Code::kUnsupportedField,
-              "\"runtimeConfig.bandwidth\" is set, which the switch does not carry out",
-              "remove the pod's bandwidth annotations, or use a tap or macvtap network");
+// The switch counts bytes: the error of lower rates would be more than that of its clock.
+Result<> refuse_low_bandwidth(const Bandwidth& bandwidth) {
+  constexpr std::uint64_t kLeast = 1000;
+  const auto check = [](const char* name, std::uint64_t rate) -> Result<> {
+    if (rate == 0 || rate >= kLeast) return {};
+    return fail(Code::kInvalidConfig,
+                "key \"runtimeConfig.bandwidth." + std::string(name) + "\" is " + std::to_string(rate) +
+                    ", vmlane-vhostuser limits to 1000 bit/s and more",
+                "raise the rate, or remove it for no limit");
+  };
+  VMLANE_TRY(check("ingressRate", bandwidth.ingress_rate));
+  return check("egressRate", bandwidth.egress_rate);
+}
+
+void record_bandwidth(AttachmentRecord& record, const Bandwidth& bandwidth) {
+  if (bandwidth.ingress_rate == 0 && bandwidth.egress_rate == 0) return;
+  record.handles["bandwidth"] = {{"ingress_rate", bandwidth.ingress_rate},
+                                 {"ingress_burst", bandwidth.ingress_burst},
+                                 {"egress_rate", bandwidth.egress_rate},
+                                 {"egress_burst", bandwidth.egress_burst}};
 }
 
 // How the switch is to hold policy, as the other lanes' records say it of their links.
-Result<> record_policy(Attachment& attachment, const PolicyConfig& config) {
+Result<> record_policy(Attachment& attachment, const PolicyConfig& config,
+                       const std::optional<MacAddress>& node) {
   VMLANE_ASSIGN(const auto plan, plan_policy(attachment, config, false));
   if (!plan) return {};
   attachment.record.handles["policy"] = {{"mode", "enforced"}, {"default", plan->deny ? "deny" : "allow"}};
+  if (node) attachment.record.handles["policy"]["node_mac"] = node->to_string();
   return {};
 }
 
@@ -138,7 +154,6 @@ Result<> VhostuserLane::refuse_foreign_keys(ObjectReader& reader, const Request&
   VMLANE_TRY(refuse_keys_of_other_lanes(config_));
   if (!bridged_) VMLANE_TRY(refuse_keys_of_a_bridge(request.config));
   VMLANE_TRY(refuse_rings(reader));
-  if (request.command == Command::kAdd) VMLANE_TRY(refuse_bandwidth(request));
   return refuse_dhcp(request.config, "vhost-user");
 }
 
@@ -155,6 +170,7 @@ Result<> VhostuserLane::configure(const Request& request, const Node& node) {
   }
   VMLANE_ASSIGN(device_, parse_guest_device(reader, node.config));
   VMLANE_ASSIGN(require_switch_, parse_flag(reader, "requireSwitch"));
+  VMLANE_ASSIGN(allow_node_, parse_flag(reader, "allowNode"));
   if (workload_.guard.learning.value_or(ebpf::Learning::kNone) != ebpf::Learning::kNone) {
     return fail(Code::kUnsupportedField, "key \"learnAddresses\" is set, which the switch does not carry out",
                 "name the addresses by \"ipam\" or \"allowedAddresses\", or set the key to \"none\"");
@@ -164,6 +180,8 @@ Result<> VhostuserLane::configure(const Request& request, const Node& node) {
   if (request.command != Command::kAdd) return {};
   VMLANE_ASSIGN(const NicRequest nic, parse_nic_request(request));
   VMLANE_ASSIGN(directory_, port_directory(node.config, request.key.id(), nic.device_id));
+  VMLANE_TRY(refuse_low_bandwidth(nic.bandwidth));
+  bandwidth_ = nic.bandwidth;
   device_info_ = nic.device_info_file;
   uplink_tap_ = names::uplink_tap(node.config.state_dir.native(), segment());
   return {};
@@ -185,6 +203,7 @@ void VhostuserLane::plan(AttachmentRecord& record) const {
   handles["group"] = device_.group;
   handles["pod_link"] = record.key.ifname;
   handles["isolated"] = config_.port_isolation;
+  record_bandwidth(record, bandwidth_);
   if (!device_info_.empty()) handles["device_info"] = device_info_;
   if (config_.vlan.any()) handles["port_vlans"] = vlans_to_json(config_.vlan.port());
   if (!bridged_) return;
@@ -285,7 +304,8 @@ Result<CniResult> VhostuserLane::apply(Attachment& attachment) {
                                .socket_path = directory_.socket.string()});
   const std::optional<MacAddress> gateway = config_.is_gateway ? std::optional(bridge_->mac) : std::nullopt;
   VMLANE_TRY(record_workload(attachment, workload_, gateway, result));
-  VMLANE_TRY(record_policy(attachment, workload_.policy));
+  VMLANE_TRY(
+      record_policy(attachment, workload_.policy, allow_node_ ? std::optional(bridge_->mac) : std::nullopt));
   if (device_info_.empty()) return result;
   VMLANE_TRY(attachment.transaction.step("write the device information",
                                          [&] { return write_device_info(device_info_, directory_.socket); }));

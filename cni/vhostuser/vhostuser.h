@@ -53,6 +53,8 @@ class VhostuserLane final : public Lane {
   PortDirectory directory_;
   std::string device_info_;  // file for it; empty: nobody asked
   std::string uplink_tap_;
+  Bandwidth bandwidth_;
+  bool allow_node_ = false;
   std::optional<netlink::Link> bridge_;  // what prepare() found and apply() goes on with
 };
 

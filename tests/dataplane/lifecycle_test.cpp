@@ -4,10 +4,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <filesystem>
+#include <thread>
 
 #include "core/names.h"
+#include "tests/dataplane/stream.h"
 #include "tests/dataplane/switch_test.h"
+#include "tests/support/long_run.h"
 #include "tests/support/traffic.h"
 
 namespace vmlane::test {
@@ -143,6 +147,86 @@ TEST_F(Lifecycle, AContainerAndAGuestOfOneNetworkReachEachOther) {
   Nic d = connect_nic("d", config());
   const AnsweringGuest guest(d);
   EXPECT_TRUE(reach(container.path(), d.address->to_string()).all());
+}
+
+// While a message of QEMU's is carried out the guest's rings are locked. No frame is to be left lying because
+// of that until the next one comes: none is sent twice here.
+TEST_F(Lifecycle, AFrameThatComesWithAMessageIsNotLeftLying) {
+  start_switch({"--mode", "interrupt"});
+  Nic a = connect_nic("a", inside());
+  Nic b = connect_nic("b", inside());
+  std::atomic<bool> stopping = false;
+  std::thread messages([&] {
+    while (!stopping) EXPECT_TRUE(a.guest->use_pairs(1));
+  });
+  unsigned lost = 0;
+  for (int i = 0; i < rounds(500, 20'000) && lost == 0; i++) {
+    const std::string text = "frame " + std::to_string(i);
+    ASSERT_TRUE(a.guest->send(make_test_frame(b.mac, a.mac, text)));
+    if (!arrives(b, text, std::chrono::seconds(3))) lost++;
+  }
+  stopping = true;
+  messages.join();
+  EXPECT_EQ(lost, 0U);
+}
+
+TEST_F(Lifecycle, NoFrameIsLostWhileMemoryIsPlugged) {
+  start_switch({"--mode", "interrupt"});
+  Nic a = connect_nic("a", inside());
+  Nic b = connect_nic("b", inside());
+  Stream there(a, b, 5000);
+  ASSERT_TRUE(there.runs());
+  for (int i = 0; i < 7; i++) {
+    for (Nic* nic : {&a, &b}) ASSERT_TRUE(nic->guest->plug_memory(std::size_t{2} << 20));
+    ASSERT_TRUE(there.runs());
+  }
+  const auto outcome = there.finish();
+  EXPECT_EQ(outcome.lost, 0U) << outcome;
+  EXPECT_EQ(outcome.repeated, 0U) << outcome;
+}
+
+TEST_F(Lifecycle, NoFrameIsLostWhileAGuestChangesHowManyRingsItUses) {
+  start_switch({"--mode", "interrupt"});
+  Nic a = connect_nic("a", inside({{"spoofCheck", false}}));
+  Nic b = connect_nic("b", inside({{"spoofCheck", false}}), lab::VirtioFeatures::kAll, 2);
+  std::atomic<bool> stopping = false;
+  std::thread changes([&] {
+    for (unsigned i = 0; !stopping; i++) EXPECT_TRUE(b.guest->use_pairs(1 + i % 2));
+  });
+  const int all = rounds(3000, 50'000);
+  int came = 0;
+  const auto take = [&] {
+    for (unsigned pair = 0; pair < 2; pair++) {
+      while (b.guest->receive(pair)) came++;
+    }
+  };
+  for (int i = 0; i < all; i++) {
+    // Of many flows, for all of its rings.
+    MacAddress source = a.mac;
+    source.bytes[5] = static_cast<std::uint8_t>(i);
+    const Frame frame = make_test_frame(b.mac, source, "frame " + std::to_string(i));
+    // No more on their way than either ring has room for.
+    const auto deadline = std::chrono::steady_clock::now() + kPatience;
+    while ((i - came > 100 || !a.guest->send(frame)) && std::chrono::steady_clock::now() < deadline) {
+      take();
+      std::this_thread::yield();
+    }
+  }
+  eventually([&] { return take(), came >= all; }, std::chrono::seconds(5));
+  stopping = true;
+  changes.join();
+  EXPECT_EQ(came, all) << ask("drops");
+}
+
+TEST_F(Lifecycle, AMessageWakesTheWorkerOnceAndNotForEver) {
+  start_switch();
+  Nic a = connect_nic("a", inside(), lab::VirtioFeatures::kAll, 2);
+  const auto wakes = [&] { return ask("stats")["worker"].value("wakes", std::uint64_t{0}); };
+  const std::uint64_t before = wakes();
+  ASSERT_TRUE(a.guest->use_pairs(1));
+  // A question of ours would end what this is about.
+  std::this_thread::sleep_for(milliseconds(500));
+  EXPECT_LE(wakes() - before, 50U);
 }
 
 TEST_F(Lifecycle, TheSwitchUsesNoCpuWhileNothingComes) {

@@ -113,9 +113,8 @@ TEST_F(VhostuserPlugin, RefusesByNameWhatItCannotDo) {
   refuses({{"hairpinMode", true}}, Code::kUnsupportedField, "hairpinMode");
   refuses({{"enabledad", true}}, Code::kUnsupportedField, "enabledad");
   refuses({{"learnAddresses", "any"}, {"ipam", nullptr}}, Code::kUnsupportedField, "learnAddresses");
-  refuses({{"runtimeConfig", {{"bandwidth", {{"ingressRate", 1000000}, {"ingressBurst", 100000}}}}}},
-          Code::kUnsupportedField, "bandwidth");
   refuses({{"bridge", nullptr}, {"uplink", "eth1"}}, Code::kInvalidConfig, "uplink");
+  refuses({{"bridge", nullptr}, {"allowNode", true}}, Code::kInvalidConfig, "allowNode");
   refuses({{"bridge", nullptr}, {"isGateway", true}}, Code::kInvalidConfig, "isGateway");
   refuses({{"ipam", {{"type", "dhcp"}}}}, Code::kUnsupportedField, "dhcp");
 }
@@ -194,6 +193,41 @@ TEST_F(VhostuserPlugin, F058_WhatIsNotOursIsNeitherFollowedNorRemoved) {
   spit(in_its_place, "somebody's");
   refuses(Code::kConflict, in_its_place);
   EXPECT_EQ(slurp(in_its_place), "somebody's");
+}
+
+TEST_F(VhostuserPlugin, AnOperatorTakesAPortOutOfServiceAndBackIn) {
+  start_switch();
+  Nic a = connect_nic("a", inside());
+  Nic b = connect_nic("b", inside());
+  Nic c = connect_nic("c", inside());
+  ASSERT_TRUE(passes(a, b, "before"));
+  const auto ctl = [this](std::vector<std::string> words) {
+    std::vector<std::string> command = {built("vmlanectl"), "switch"};
+    command.insert(command.end(), words.begin(), words.end());
+    command.insert(command.end(), {"--config", node_json(), "-o", "json"});
+    return run(command);
+  };
+  const RunResult told = ctl({"quarantine", id_of(a).substr(0, 12), "--reason", "a test"});
+  ASSERT_TRUE(told.ok()) << told.err;
+  EXPECT_EQ(port_of(a).value("quarantined", ""), "a test");
+  ASSERT_TRUE(a.guest->send(make_test_frame(b.mac, a.mac, "from behind the fence")));
+  ASSERT_TRUE(b.guest->send(make_test_frame(a.mac, b.mac, "over the fence")));
+  EXPECT_TRUE(eventually([&] { return drops_at(a, "quarantined") == 2; }, kPatience));
+  EXPECT_TRUE(passes(b, c, "its neighbours"));
+  // It holds for the next switch too.
+  kill_switch();
+  start_switch();
+  for (Nic* nic : {&a, &b, &c}) connect(*nic);
+  EXPECT_EQ(port_of(a).value("quarantined", ""), "a test");
+  ASSERT_TRUE(a.guest->send(make_test_frame(b.mac, a.mac, "again")));
+  EXPECT_TRUE(eventually([&] { return drops_at(a, "quarantined") > 0; }, kPatience));
+  ASSERT_TRUE(ctl({"release", id_of(a)}).ok());
+  EXPECT_TRUE(passes(a, b, "released"));
+  const RunResult twice = ctl({"release", id_of(a)});
+  EXPECT_NE(twice.status, 0);
+  EXPECT_NE(twice.err.find("not in quarantine"), std::string::npos) << twice.err;
+  const RunResult nobody = ctl({"quarantine", "ffff-nobody", "--reason", "x"});
+  EXPECT_NE(nobody.err.find("ffff-nobody"), std::string::npos) << nobody.err;
 }
 
 TEST_F(VhostuserPlugin, RefusesNicsOfOneNetworkThatDisagreeOnIsolation) {

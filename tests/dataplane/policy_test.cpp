@@ -10,7 +10,10 @@
 #include "policy/store.h"
 #include "policy/tables_file.h"
 #include "tests/dataplane/switch_test.h"
+#include "tests/support/agent.h"
+#include "tests/support/paths.h"
 #include "tests/support/policy_frames.h"
+#include "tests/support/traffic.h"
 
 namespace vmlane::test {
 namespace {
@@ -76,8 +79,10 @@ class SwitchPolicy : public SwitchTest {
     std::filesystem::create_directories(node().policy_dir());
     const auto file = node().policy_dir() / policy::tables_file_name();
     ASSERT_TRUE(write_file_atomically(
-        file,
-        policy::tables_file_content({.generation = ++generation_, .block = block, .attachments = attached})));
+        file, policy::tables_file_content({.generation = ++generation_,
+                                           .block = block,
+                                           .attachments = attached,
+                                           .names = policy::policy_names_text(store.policies())})));
     ASSERT_TRUE(eventually(
         [&] { return ask("stats").value("policy_generation", std::uint64_t{0}) == generation_; }, kPatience))
         << slurp(log_file());
@@ -159,6 +164,138 @@ TEST_F(SwitchPolicy, FollowsTheTablesWhileFramesGo) {
     ASSERT_NO_FATAL_FAILURE(publish({policy_object(kDenyAll)}));
     EXPECT_FALSE(comes(client_, server_, question)) << i << ": a connection that is known is judged again";
   }
+}
+
+TEST_F(SwitchPolicy, CountsWhatItsRulesDidUnderTheirNames) {
+  start_switch();
+  add_guests();
+  publish({policy_object(kClientToPort80)});
+  const auto hits = [&](const Json& rule) {
+    for (const Json& row : ask("policy.counters")) {
+      if (row["policy"] == "blue/guard" && row["rule"] == rule && row["ingress"] == true)
+        return row.value("hits", 0U);
+    }
+    return 0U;
+  };
+  constexpr unsigned kConnections = 3;
+  for (std::uint16_t port = 4000; port < 4000 + kConnections; port++)
+    EXPECT_TRUE(comes(client_, server_, {.source_port = port, .destination_port = 80, .tcp_flags = kSyn}));
+  EXPECT_FALSE(comes(client_, server_, {.source_port = 4000, .destination_port = 81, .tcp_flags = kSyn}));
+  EXPECT_EQ(hits(0), kConnections) << ask("policy.counters");
+  const Json flows = ask("flows");
+  const auto flow = std::ranges::find_if(flows, [&](const Json& row) {
+    return row["attachment"] == id_of(server_) && row["source_port"] == 4000;
+  });
+  ASSERT_NE(flow, flows.end()) << flows;
+  EXPECT_EQ((*flow)["source"], client_.address->to_string());
+  EXPECT_EQ((*flow)["destination_port"], 80);
+  EXPECT_EQ((*flow)["state"], "new");
+  EXPECT_EQ((*flow)["policy"], "blue/guard");
+  EXPECT_EQ(hits(nullptr), 1U);
+  // Other tables, other numbers: what was counted keeps its names.
+  Json first = policy_object(kDenyAll);
+  first["metadata"]["name"] = "a-new-one";
+  publish({first, policy_object(kClientToPort80)});
+  EXPECT_EQ(hits(0), kConnections);
+  EXPECT_TRUE(comes(client_, server_, {.source_port = 5000, .destination_port = 80, .tcp_flags = kSyn}));
+  EXPECT_EQ(hits(0), kConnections + 1);
+}
+
+TEST_F(SwitchPolicy, TellsWhatItDroppedAndWhy) {
+  start_switch();
+  add_guests();
+  publish({policy_object(kClientToPort80)});
+  EXPECT_FALSE(comes(client_, server_, {.source_port = 4000, .destination_port = 81, .tcp_flags = kSyn}));
+  const Json told = ask("policy.drops");
+  ASSERT_EQ(told["drops"].size(), 1U) << told;
+  const Json& drop = told["drops"][0];
+  EXPECT_EQ(drop["attachment"], id_of(server_));
+  EXPECT_EQ(drop["ingress"], true);
+  EXPECT_EQ(drop["source"], client_.address->to_string());
+  EXPECT_EQ(drop["destination"], server_.address->to_string());
+  EXPECT_EQ(drop["source_port"], 4000);
+  EXPECT_EQ(drop["destination_port"], 81);
+  EXPECT_EQ(drop["protocol"], 6);
+  EXPECT_EQ(drop["reason"], "isolated");
+  EXPECT_EQ(drop["policy"], "blue/guard");
+  EXPECT_TRUE(drop["rule"].is_null());
+  // A flood is counted, and told of ten times a second: at most thrice that, however long the seconds are.
+  const Frame forbidden = packet(client_, server_, {.destination_port = 81, .tcp_flags = kSyn});
+  for (int i = 0; i < 200; i++) client_.guest->send(forbidden);
+  EXPECT_TRUE(eventually([&] { return drops_at(server_, "policy") == 201; }, kPatience));
+  const std::size_t events = ask("policy.drops")["drops"].size();
+  EXPECT_GE(events, 10U);
+  EXPECT_LE(events, 40U);
+}
+
+TEST_F(SwitchPolicy, ExemptsTheNodeOnlyWhereItIsTold) {
+  start_switch();
+  std::filesystem::create_directories(node().state_dir);
+  spit(node().agent_marker(), "");
+  const Json gateway = {{"isGateway", true}};
+  Nic open = connect_nic("open", config(overlaid(gateway, {{"allowNode", true}})));
+  Nic closed = connect_nic("closed", config(gateway));
+  Pod& container = make_pod("c");
+  ASSERT_CNI_OK(run_plugin(
+      "vmlane-veth",
+      call("ADD", container.path(),
+           config({{"type", "vmlane-veth"}, {"isGateway", true}, {"policyDefault", "allow"}}), "c"),
+      node_json()));
+  const AnsweringGuest first(open);
+  const AnsweringGuest second(closed);
+  // Nobody has judged either: the default is to deny.
+  EXPECT_TRUE(reach("", open.address->to_string()).all());
+  EXPECT_EQ(ping("", closed.address->to_string()).received, 0);
+  EXPECT_EQ(ping(container.path(), open.address->to_string()).received, 0) << "a container is not the node";
+}
+
+// As a user sees it: the agent, the command line, and a policy that is a Kubernetes object.
+TEST_F(SwitchPolicy, TheAgentShowsThisLaneWithTheOthers) {
+  start_switch();
+  const auto objects = directory() / "objects";
+  std::filesystem::create_directories(objects);
+  spit(objects / "server.json", pod_text("server", {{"app", "server"}}));
+  spit(objects / "client.json", pod_text("client", {{"app", "client"}}));
+  spit(objects / "guard.json", policy_object(kClientToPort80).dump());
+  AgentRunner agent(node(), {objects});
+  agent.start();
+  server_ = connect_nic("server", inside());
+  client_ = connect_nic("client", inside());
+  ASSERT_TRUE(eventually(
+      [&] {
+        return published_verdict(node(), id_of(server_), true, client_.address->to_string(), 80) == true;
+      },
+      seconds(30)))
+      << agent.status();
+  ASSERT_TRUE(eventually(
+      [&] {
+        const std::uint64_t generation = ask("stats").value("policy_generation", std::uint64_t{0});
+        return generation != 0 &&
+               comes(client_, server_, {.source_port = 4000, .destination_port = 80, .tcp_flags = kSyn});
+      },
+      seconds(30)));
+  EXPECT_FALSE(comes(client_, server_, {.source_port = 4001, .destination_port = 81, .tcp_flags = kSyn}));
+  const auto ctl = [&](const std::string& what) {
+    const RunResult result = run({built("vmlanectl"), "policy", what, "--config", node_json(), "-o", "json"});
+    EXPECT_TRUE(result.ok()) << result.err;
+    return Json::parse(result.out);
+  };
+  const Json drops = ctl("drops");
+  const auto drop = std::ranges::find_if(drops, [&](const Json& row) {
+    return row["attachment"] == id_of(server_) && row["destination"] == server_.address->to_string() + ":81";
+  });
+  ASSERT_NE(drop, drops.end()) << drops;
+  EXPECT_EQ((*drop)["pod"], "blue/server");
+  EXPECT_EQ((*drop)["policy"], "blue/guard");
+  EXPECT_EQ((*drop)["reason"], "isolated");
+  EXPECT_EQ((*drop)["direction"], "ingress");
+  const Json counters = ctl("counters");
+  const auto rule = std::ranges::find_if(counters, [](const Json& row) {
+    return row["policy"] == "blue/guard" && row["rule"] == 0 && row["direction"] == "ingress";
+  });
+  ASSERT_NE(rule, counters.end()) << counters;
+  EXPECT_GT((*rule)["hits"], 0) << counters;
+  EXPECT_EQ(agent.stop(), 0);
 }
 
 TEST_F(SwitchPolicy, NoFrameGetsPastItWhenTheSwitchIsReplaced) {
