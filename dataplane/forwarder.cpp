@@ -103,9 +103,22 @@ void Forwarder::remove(Port& port) {
   member = Member{};
 }
 
+Forwarder::Member* Forwarder::member_of(const Port& port) {
+  const bool known = port.id < members_.size() && members_[port.id]->port == &port;
+  return known ? members_[port.id].get() : nullptr;
+}
+
 void Forwarder::quarantine(const Port& port, bool quarantined) {
-  if (port.id < members_.size() && members_[port.id]->port == &port)
-    members_[port.id]->quarantined = quarantined;
+  if (Member* member = member_of(port)) member->quarantined = quarantined;
+}
+
+void Forwarder::capture(const Port& port, std::unique_ptr<Capture> capture) {
+  if (Member* member = member_of(port)) member->capture = std::move(capture);
+}
+
+Capture* Forwarder::capture_of(const Port& port) {
+  Member* member = member_of(port);
+  return member == nullptr ? nullptr : member->capture.get();
 }
 
 std::vector<PolicyGate::Flow> Forwarder::flows(const Port* port, std::uint64_t now) const {
@@ -217,6 +230,8 @@ void Forwarder::announce(Port& port, const MacAddress& mac, std::uint64_t now) {
 }
 
 void Forwarder::take(Member& from, FramePtr frame, std::uint64_t now) {
+  if (from.capture) [[unlikely]]
+    from.capture->add(*frame, true, now);
   if (from.quarantined) return from.port->drop(DropReason::kQuarantined);
   if (frame->data_len < sizeof(rte_ether_hdr)) return from.port->drop(DropReason::kMalformed);
   if (!admit(from, *frame) || answered(from, frame) || !learn(from, *frame, now)) return;
@@ -354,6 +369,8 @@ void Forwarder::adapt(Member& to, FramePtr frame) {
 }
 
 void Forwarder::queue(Member& to, FramePtr frame) {
+  if (to.capture) [[unlikely]]
+    to.capture->add(*frame, false, clock_ns());
   if (to.out.empty()) dirty_.push_back(&to);
   to.out.push_back(frame.release());
   if (to.out.size() < kBurst) return;

@@ -10,6 +10,7 @@
 
 #include "core/address.h"
 #include "dataplane/announcement.h"
+#include "dataplane/capture.h"
 #include "dataplane/flood_limit.h"
 #include "dataplane/frame.h"
 #include "dataplane/mac_table.h"
@@ -65,6 +66,9 @@ class Forwarder {
   void disarm();
   // A port that is quarantined sends and gets nothing.
   void quarantine(const Port& port, bool quarantined);
+  // One capture of a port at a time; a null one ends it.
+  void capture(const Port& port, std::unique_ptr<Capture> capture);
+  Capture* capture_of(const Port& port);
   // Between two rounds: tells the others of the network that the guest on the port is there, under its MAC.
   // The switch's own words: policy is not asked.
   void announce(Port& port, const MacAddress& mac, std::uint64_t now);
@@ -92,6 +96,7 @@ class Forwarder {
     PolicyGate::Subject* subject = nullptr;  // null: policy is not held
     bool learns = false;                     // its guest may have more MACs than its own
     bool quarantined = false;
+    std::unique_ptr<Capture> capture;
     bool takes_everything = false;  // gets frames to unknown and foreign destinations
     FloodLimit floods;
     TurnBudget turns{kBurst};
@@ -113,6 +118,7 @@ class Forwarder {
   static bool within(std::optional<RateLimit>& limit, const rte_mbuf& frame, Port& port);
   void adapt(Member& to, FramePtr frame);
   void queue(Member& to, FramePtr frame);
+  Member* member_of(const Port& port);
   void flush(Member& to);
   void flush_all();
   bool may_announce(Member& from, const MacAddress& mac, std::uint64_t now);

@@ -40,8 +40,12 @@ Result<> read_policy(ObjectReader& handles, PortSpec& spec) {
 Result<> read_addresses(const Json& result, PortSpec& spec) {
   const auto ips = result.is_object() ? result.find("ips") : result.end();
   if (ips == result.end()) return {};
+  if (!ips->is_array()) return fail(Code::kDecode, "result.ips is no list");
   for (const Json& ip : *ips) {
-    VMLANE_ASSIGN(const IpPrefix prefix, IpPrefix::parse(ip.value("address", "")));
+    if (!ip.is_object()) return fail(Code::kDecode, "a member of result.ips is no object");
+    ObjectReader reader(ip, "result.ips.", Code::kDecode);
+    VMLANE_ASSIGN(const std::string address, reader.text("address"));
+    VMLANE_ASSIGN(const IpPrefix prefix, IpPrefix::parse(address));
     spec.addresses.push_back(prefix.address);
   }
   return {};

@@ -112,27 +112,33 @@ Switch::~Switch() {
 
 json_rpc::Server::Methods Switch::methods() {
   using json_rpc::Caller;
-  return {{"ports", {[this](const Json&, const Caller&) -> Result<Json> { return ports_json(); }}},
-          {"macs", {[this](const Json&, const Caller&) -> Result<Json> { return macs_json(); }}},
-          {"stats", {[this](const Json&, const Caller&) -> Result<Json> { return stats_json(); }}},
-          {"drops", {[this](const Json&, const Caller&) -> Result<Json> { return drops_json(); }}},
-          {"flows", {[this](const Json& params, const Caller&) { return flows_json(params); }}},
-          {"quarantine", {[this](const Json& params, const Caller&) { return quarantine(params); }, true}},
-          {"release", {[this](const Json& params, const Caller&) { return release(params); }, true}},
-          {"policy.counters", {[this](const Json&, const Caller&) -> Result<Json> {
-             collect_policy();
-             return policy_log_.counters();
-           }}},
-          {"policy.drops", {[this](const Json& params, const Caller&) -> Result<Json> {
-             ObjectReader reader(params, "params.", Code::kInvalidConfig);
-             VMLANE_ASSIGN(const auto after, reader.integer("after", 0, INT64_MAX));
-             collect_policy();
-             return policy_log_.drops(static_cast<std::uint64_t>(after.value_or(0)));
-           }}},
-          {"resync", {[this](const Json&, const Caller&) -> Result<Json> {
-             resync();
-             return Json::object();
-           }}}};
+  return {
+      {"ports", {[this](const Json&, const Caller&) -> Result<Json> { return ports_json(); }}},
+      {"macs", {[this](const Json&, const Caller&) -> Result<Json> { return macs_json(); }}},
+      {"stats", {[this](const Json&, const Caller&) -> Result<Json> { return stats_json(); }}},
+      {"drops", {[this](const Json&, const Caller&) -> Result<Json> { return drops_json(); }}},
+      {"flows", {[this](const Json& params, const Caller&) { return flows_json(params); }}},
+      {"quarantine", {[this](const Json& params, const Caller&) { return quarantine(params); }, true}},
+      {"capture.start",
+       {[this](const Json& params, const Caller& caller) { return start_capture(params, caller.uid); },
+        true}},
+      {"capture.read", {[this](const Json& params, const Caller&) { return read_capture(params); }, true}},
+      {"metrics", {[this](const Json&, const Caller&) -> Result<Json> { return metrics_json(); }}},
+      {"release", {[this](const Json& params, const Caller&) { return release(params); }, true}},
+      {"policy.counters", {[this](const Json&, const Caller&) -> Result<Json> {
+         collect_policy();
+         return policy_log_.counters();
+       }}},
+      {"policy.drops", {[this](const Json& params, const Caller&) -> Result<Json> {
+         ObjectReader reader(params, "params.", Code::kInvalidConfig);
+         VMLANE_ASSIGN(const auto after, reader.integer("after", 0, INT64_MAX));
+         collect_policy();
+         return policy_log_.drops(static_cast<std::uint64_t>(after.value_or(0)));
+       }}},
+      {"resync", {[this](const Json&, const Caller&) -> Result<Json> {
+         resync();
+         return Json::object();
+       }}}};
 }
 
 Result<> Switch::run(int stop) {

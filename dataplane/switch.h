@@ -113,6 +113,9 @@ class Switch {
   // The port that a call is about, by `port`: an attachment id or the beginning of one.
   Result<Attached*> port_named(const Json& params);
   Result<Json> quarantine(const Json& params);
+  Result<Json> start_capture(const Json& params, uid_t caller);
+  Result<Json> read_capture(const Json& params);
+  Json metrics_json();
   Result<Json> release(const Json& params);
   std::filesystem::path quarantine_file(const std::string& id) const;
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the switch tells of itself on its socket.
+#include <algorithm>
+#include <array>
 #include <string>
 #include <utility>
 #include <vector>
@@ -199,6 +201,126 @@ Result<Json> Switch::release(const Json& params) {
   worker_->mailbox().run([&] { worker_->forwarder().quarantine(*attached->port, false); });
   log_.info("port released", {{"attachment", attached->spec.id}});
   return Json{{"port", attached->spec.id}, {"quarantined", nullptr}};
+}
+
+Result<Json> Switch::start_capture(const Json& params, uid_t caller) {
+  VMLANE_ASSIGN(Attached* const attached, port_named(params));
+  ObjectReader reader(params, "params.", Code::kInvalidConfig);
+  VMLANE_ASSIGN(const auto frames, reader.integer("frames", 1, Capture::kMostFrames));
+  VMLANE_ASSIGN(const auto bytes, reader.integer("bytes", 14, Capture::kMostBytes));
+  VMLANE_ASSIGN(const auto seconds, reader.integer("seconds", 1, Capture::kMostSeconds));
+  constexpr std::int64_t kFrames = 100;
+  constexpr std::int64_t kBytes = 256;
+  constexpr std::int64_t kSeconds = 60;
+  const auto time = static_cast<std::uint64_t>(
+      std::chrono::nanoseconds(std::chrono::seconds(seconds.value_or(kSeconds))).count());
+  bool busy = false;
+  worker_->mailbox().run([&] {
+    Forwarder& forwarder = worker_->forwarder();
+    const Capture* running = forwarder.capture_of(*attached->port);
+    busy = running != nullptr && !running->over(clock_ns());
+    if (busy) return;
+    forwarder.capture(
+        *attached->port,
+        std::make_unique<Capture>(static_cast<std::uint32_t>(frames.value_or(kFrames)),
+                                  static_cast<std::uint32_t>(bytes.value_or(kBytes)), clock_ns() + time));
+  });
+  if (busy)
+    return fail(Code::kTryAgain, "somebody captures frames of port " + attached->spec.id,
+                "wait until that has ended, after 600 seconds at the latest");
+  log_.warning("frames of a port are captured",
+               {{"attachment", attached->spec.id}, {"uid", std::to_string(caller)}});
+  return Json{{"port", attached->spec.id}};
+}
+
+// What was captured since the last call; `over` when nothing more will come.
+Result<Json> Switch::read_capture(const Json& params) {
+  VMLANE_ASSIGN(Attached* const attached, port_named(params));
+  std::vector<Capture::Frame> frames;
+  bool over = true;
+  worker_->mailbox().run([&] {
+    Forwarder& forwarder = worker_->forwarder();
+    Capture* capture = forwarder.capture_of(*attached->port);
+    if (capture == nullptr) return;
+    frames = capture->take();
+    over = capture->over(clock_ns());
+    if (over) forwarder.capture(*attached->port, nullptr);
+  });
+  const std::uint64_t now = clock_ns();
+  const auto wall = std::chrono::system_clock::now().time_since_epoch();
+  Json rows = Json::array();
+  for (const Capture::Frame& frame : frames) {
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    constexpr unsigned kHalfByte = 4;
+    constexpr unsigned kLowHalf = 0xf;
+    std::string hex;
+    for (const std::uint8_t byte : frame.bytes) {
+      hex += kDigits[byte >> kHalfByte];
+      hex += kDigits[byte & kLowHalf];
+    }
+    const auto time = std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count() -
+                      static_cast<std::int64_t>(now - std::min(frame.time, now));
+    rows.push_back(
+        {{"time", time}, {"sent", frame.sent}, {"length", frame.length}, {"bytes", std::move(hex)}});
+  }
+  return Json{{"over", over}, {"frames", std::move(rows)}};
+}
+
+// The text format of Prometheus.
+Json Switch::metrics_json() {
+  std::string text;
+  const auto family = [&](const std::string& name, const char* type, const char* help) {
+    text +=
+        "# HELP vmlane_switch_" + name + " " + help + "\n# TYPE vmlane_switch_" + name + " " + type + "\n";
+  };
+  const auto sample = [&](const std::string& name, const std::string& labels, const Json& value) {
+    text +=
+        "vmlane_switch_" + name + (labels.empty() ? "" : "{" + labels + "}") + " " + to_text(value) + "\n";
+  };
+  // A label's value: backslash, quote and line end are escaped, as in JSON.
+  const auto label = [](const std::string& name, const Json& value) { return name + "=" + to_text(value); };
+  const Json ports = ports_json();
+  const Json drops = drops_json();
+  const Json stats = stats_json();
+  const auto port_labels = [&](const Json& row) {
+    return label("port", row["port"]) + "," + label("network", row["network"]) + "," +
+           label("workload", row.value("workload", Json("")));
+  };
+  constexpr std::array<std::array<const char*, 3>, 7> kCounters = {{
+      {"rx", "received_frames_total", "Frames that the port's guest or uplink sent"},
+      {"rx_bytes", "received_bytes_total", "Bytes of those"},
+      {"tx", "sent_frames_total", "Frames that the port's guest or uplink was given"},
+      {"tx_bytes", "sent_bytes_total", "Bytes of those"},
+      {"segmented", "segmented_frames_total", "Frames that the switch cut for their receiver"},
+      {"checksummed", "checksummed_frames_total", "Frames whose checksum the switch filled in"},
+      {"short_turns", "short_turns_total",
+       "Rounds in which the port's frames were too costly for a full burst"},
+  }};
+  for (const auto& [key, name, help] : kCounters) {
+    family(name, "counter", help);
+    for (const Json& row : ports) {
+      if (row.contains(key)) sample(name, port_labels(row), row[key]);
+    }
+  }
+  family("port_up", "gauge", "Whether the port forwards");
+  for (const Json& row : ports)
+    sample("port_up", port_labels(row), row["state"] == "running" && !row.contains("quarantined") ? 1 : 0);
+  family("dropped_frames_total", "counter", "Frames that went no further, by the port that it is counted at");
+  for (const Json& row : drops)
+    sample("dropped_frames_total",
+           label("port", row["port"]) + "," + label("network", row["network"]) + "," +
+               label("reason", row["reason"]),
+           row["frames"]);
+  family("worker_seconds_total", "counter", "What the worker's time went into");
+  for (const char* state : {"busy", "spinning", "blocked"})
+    sample("worker_seconds_total", label("state", state), stats["worker"][std::string(state) + "_seconds"]);
+  family("worker_wakes_total", "counter", "How often the worker was woken");
+  sample("worker_wakes_total", "", stats["worker"]["wakes"]);
+  family("buffers_free", "gauge", "Buffers that hold no frame");
+  sample("buffers_free", "", stats["buffers"]["free"]);
+  family("policy_generation", "gauge", "Generation of the policy tables in use, 0 without");
+  sample("policy_generation", "", stats["policy_generation"]);
+  return text;
 }
 
 Result<Json> Switch::flows_json(const Json& params) {

@@ -152,12 +152,14 @@ TEST_F(Lifecycle, AContainerAndAGuestOfOneNetworkReachEachOther) {
 // While a message of QEMU's is carried out the guest's rings are locked. No frame is to be left lying because
 // of that until the next one comes: none is sent twice here.
 TEST_F(Lifecycle, AFrameThatComesWithAMessageIsNotLeftLying) {
+  // A message for each ring, one right after the other.
+  constexpr unsigned kPairs = 8;
   start_switch({"--mode", "interrupt"});
-  Nic a = connect_nic("a", inside());
+  Nic a = connect_nic("a", inside(), lab::VirtioFeatures::kAll, kPairs);
   Nic b = connect_nic("b", inside());
   std::atomic<bool> stopping = false;
   std::thread messages([&] {
-    while (!stopping) EXPECT_TRUE(a.guest->use_pairs(1));
+    while (!stopping) EXPECT_TRUE(a.guest->use_pairs(kPairs));
   });
   unsigned lost = 0;
   for (int i = 0; i < rounds(500, 20'000) && lost == 0; i++) {

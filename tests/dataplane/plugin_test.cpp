@@ -127,6 +127,93 @@ TEST_F(VhostuserPlugin, F036_RefusesASocketPathThatNoSocketCanHave) {
   EXPECT_NE((outcome.message() + outcome.details()).find("runDir"), std::string::npos) << outcome;
 }
 
+TEST_F(VhostuserPlugin, AnOperatorSeesTheFramesOfAPort) {
+  start_switch();
+  Nic a = connect_nic("a", inside());
+  Nic b = connect_nic("b", inside());
+  const auto file = directory() / "frames.pcap";
+  RunOptions options;
+  BackgroundProcess ctl({built("vmlanectl"), "switch", "capture", id_of(a), "--frames", "2", "--seconds",
+                         "60", "--bytes", "64", "--write", file, "--config", node_json()},
+                        options);
+  ASSERT_TRUE(eventually([&] { return slurp(log_file()).find("captured") != std::string::npos; }, kPatience));
+  const std::string text = "look at this" + std::string(200, '.');
+  ASSERT_TRUE(passes(a, b, text));
+  ASSERT_TRUE(passes(b, a, "and at this"));
+  ctl.wait(kPatience);
+  const std::string pcap = slurp(file);
+  constexpr std::size_t kFileHeader = 24;
+  constexpr std::size_t kFrameHeader = 16;
+  constexpr std::size_t kKept = 64;
+  constexpr std::size_t kPadded = 60;
+  ASSERT_EQ(pcap.size(), kFileHeader + kFrameHeader + kKept + kFrameHeader + kPadded);
+  EXPECT_EQ(static_cast<unsigned char>(pcap[kFileHeader + 8]), kKept) << "bytes that were kept";
+  EXPECT_EQ(static_cast<unsigned char>(pcap[kFileHeader + 12]), kEthernetHeader + text.size())
+      << "and that there were";
+  EXPECT_NE(pcap.find("look at this"), std::string::npos);
+  EXPECT_NE(pcap.find("and at this"), std::string::npos);
+  // Nobody else may look.
+  RunOptions nobody;
+  nobody.uid = 65534;
+  EXPECT_NE(run({built("vmlanectl"), "switch", "capture", id_of(a), "--config", node_json()}, nobody).status,
+            0);
+}
+
+TEST_F(VhostuserPlugin, ToldInTheFormatOfPrometheus) {
+  start_switch();
+  Nic a = connect_nic("a", inside());
+  Nic b = connect_nic("b", inside());
+  ASSERT_TRUE(passes(a, b, "counted"));
+  ASSERT_TRUE(a.guest->send(make_test_frame(b.mac, *MacAddress::parse("02:00:00:00:00:99"), "forged")));
+  ASSERT_TRUE(eventually([&] { return drops_at(a, "mac") == 1; }, kPatience));
+  const RunResult told = run({built("vmlanectl"), "switch", "metrics", "--config", node_json()});
+  ASSERT_TRUE(told.ok()) << told.err;
+  const std::string labels = "{port=\"" + id_of(a) + "\",network=\"switch:blue\",";
+  EXPECT_NE(told.out.find("# TYPE vmlane_switch_received_frames_total counter"), std::string::npos)
+      << told.out;
+  EXPECT_NE(told.out.find("vmlane_switch_received_frames_total" + labels + "workload=\"blue/pod/a\"} 2\n"),
+            std::string::npos)
+      << told.out;
+  EXPECT_NE(told.out.find("vmlane_switch_dropped_frames_total" + labels + "reason=\"mac\"} 1\n"),
+            std::string::npos)
+      << told.out;
+}
+
+TEST_F(VhostuserPlugin, AnOperatorTakesAPortOutOfServiceAndBackIn) {
+  start_switch();
+  Nic a = connect_nic("a", inside());
+  Nic b = connect_nic("b", inside());
+  Nic c = connect_nic("c", inside());
+  ASSERT_TRUE(passes(a, b, "before"));
+  const auto ctl = [this](std::vector<std::string> words) {
+    std::vector<std::string> command = {built("vmlanectl"), "switch"};
+    command.insert(command.end(), words.begin(), words.end());
+    command.insert(command.end(), {"--config", node_json(), "-o", "json"});
+    return run(command);
+  };
+  const RunResult told = ctl({"quarantine", id_of(a).substr(0, 12), "--reason", "a test"});
+  ASSERT_TRUE(told.ok()) << told.err;
+  EXPECT_EQ(port_of(a).value("quarantined", ""), "a test");
+  ASSERT_TRUE(a.guest->send(make_test_frame(b.mac, a.mac, "from behind the fence")));
+  ASSERT_TRUE(b.guest->send(make_test_frame(a.mac, b.mac, "over the fence")));
+  EXPECT_TRUE(eventually([&] { return drops_at(a, "quarantined") == 2; }, kPatience));
+  EXPECT_TRUE(passes(b, c, "its neighbours"));
+  // It holds for the next switch too.
+  kill_switch();
+  start_switch();
+  for (Nic* nic : {&a, &b, &c}) connect(*nic);
+  EXPECT_EQ(port_of(a).value("quarantined", ""), "a test");
+  ASSERT_TRUE(a.guest->send(make_test_frame(b.mac, a.mac, "again")));
+  EXPECT_TRUE(eventually([&] { return drops_at(a, "quarantined") > 0; }, kPatience));
+  ASSERT_TRUE(ctl({"release", id_of(a)}).ok());
+  EXPECT_TRUE(passes(a, b, "released"));
+  const RunResult twice = ctl({"release", id_of(a)});
+  EXPECT_NE(twice.status, 0);
+  EXPECT_NE(twice.err.find("not in quarantine"), std::string::npos) << twice.err;
+  const RunResult nobody = ctl({"quarantine", "ffff-nobody", "--reason", "x"});
+  EXPECT_NE(nobody.err.find("ffff-nobody"), std::string::npos) << nobody.err;
+}
+
 // A process of that user, of whose groups only this one counts.
 bool may_enter(uid_t user, gid_t group, const std::filesystem::path& path) {
   return run({"setpriv", "--reuid", std::to_string(user), "--regid", std::to_string(group), "--clear-groups",
@@ -193,41 +280,6 @@ TEST_F(VhostuserPlugin, F058_WhatIsNotOursIsNeitherFollowedNorRemoved) {
   spit(in_its_place, "somebody's");
   refuses(Code::kConflict, in_its_place);
   EXPECT_EQ(slurp(in_its_place), "somebody's");
-}
-
-TEST_F(VhostuserPlugin, AnOperatorTakesAPortOutOfServiceAndBackIn) {
-  start_switch();
-  Nic a = connect_nic("a", inside());
-  Nic b = connect_nic("b", inside());
-  Nic c = connect_nic("c", inside());
-  ASSERT_TRUE(passes(a, b, "before"));
-  const auto ctl = [this](std::vector<std::string> words) {
-    std::vector<std::string> command = {built("vmlanectl"), "switch"};
-    command.insert(command.end(), words.begin(), words.end());
-    command.insert(command.end(), {"--config", node_json(), "-o", "json"});
-    return run(command);
-  };
-  const RunResult told = ctl({"quarantine", id_of(a).substr(0, 12), "--reason", "a test"});
-  ASSERT_TRUE(told.ok()) << told.err;
-  EXPECT_EQ(port_of(a).value("quarantined", ""), "a test");
-  ASSERT_TRUE(a.guest->send(make_test_frame(b.mac, a.mac, "from behind the fence")));
-  ASSERT_TRUE(b.guest->send(make_test_frame(a.mac, b.mac, "over the fence")));
-  EXPECT_TRUE(eventually([&] { return drops_at(a, "quarantined") == 2; }, kPatience));
-  EXPECT_TRUE(passes(b, c, "its neighbours"));
-  // It holds for the next switch too.
-  kill_switch();
-  start_switch();
-  for (Nic* nic : {&a, &b, &c}) connect(*nic);
-  EXPECT_EQ(port_of(a).value("quarantined", ""), "a test");
-  ASSERT_TRUE(a.guest->send(make_test_frame(b.mac, a.mac, "again")));
-  EXPECT_TRUE(eventually([&] { return drops_at(a, "quarantined") > 0; }, kPatience));
-  ASSERT_TRUE(ctl({"release", id_of(a)}).ok());
-  EXPECT_TRUE(passes(a, b, "released"));
-  const RunResult twice = ctl({"release", id_of(a)});
-  EXPECT_NE(twice.status, 0);
-  EXPECT_NE(twice.err.find("not in quarantine"), std::string::npos) << twice.err;
-  const RunResult nobody = ctl({"quarantine", "ffff-nobody", "--reason", "x"});
-  EXPECT_NE(nobody.err.find("ffff-nobody"), std::string::npos) << nobody.err;
 }
 
 TEST_F(VhostuserPlugin, RefusesNicsOfOneNetworkThatDisagreeOnIsolation) {

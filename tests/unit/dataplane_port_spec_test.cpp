@@ -44,6 +44,28 @@ TEST(PortSpec, TakesFromARecordWhatTheSwitchNeeds) {
   EXPECT_FALSE((*spec)->guard);
 }
 
+TEST(PortSpec, TakesAddressesBandwidthAndTheNodesMac) {
+  AttachmentRecord record =
+      record_of({{"bandwidth",
+                  {{"ingress_rate", 1000}, {"ingress_burst", 2000}, {"egress_rate", 0}, {"egress_burst", 0}}},
+                 {"policy", {{"mode", "enforced"}, {"default", "allow"}, {"node_mac", kOther.to_string()}}}});
+  record.result = {{"ips", {{{"address", "192.0.2.5/24"}}, {{"address", "2001:db8::5/64"}}}}};
+  const auto spec = port_spec(record, "today");
+  ASSERT_TRUE(spec) << spec.error().text();
+  ASSERT_EQ((*spec)->addresses.size(), 2U);
+  EXPECT_EQ((*spec)->addresses[0].to_string(), "192.0.2.5");
+  EXPECT_EQ((*spec)->addresses[1].to_string(), "2001:db8::5");
+  EXPECT_EQ((*spec)->ingress.rate, 1000U);
+  EXPECT_EQ((*spec)->ingress.burst, 2000U);
+  EXPECT_EQ((*spec)->egress.rate, 0U);
+  EXPECT_EQ((*spec)->node_mac, kOther);
+  for (const Json& ips : {Json("192.0.2.5/24"), Json{"192.0.2.5/24"}, Json{{{"address", "nowhere"}}}}) {
+    record.result = {{"ips", ips}};
+    EXPECT_FALSE(port_spec(record, "today")) << ips;
+  }
+  EXPECT_FALSE(port_spec(record_of({{"bandwidth", {{"egress_rate", "fast"}}}}), "today"));
+}
+
 TEST(PortSpec, PassesOverRecordsThatAreNotItsBusiness) {
   const auto is_passed_over = [](const AttachmentRecord& record) {
     const auto spec = port_spec(record, "today");
