@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 
 #include <algorithm>
@@ -153,16 +152,19 @@ Json complete_node(Json node, const std::string& name, const std::vector<IpAddre
 }
 
 std::optional<IpAddress> address_of(const ifaddrs& entry) {
-  if (entry.ifa_addr == nullptr || (entry.ifa_flags & IFF_LOOPBACK) != 0) return std::nullopt;
+  constexpr std::uint8_t kLoopbackNet = 127;
+  if (entry.ifa_addr == nullptr) return std::nullopt;
   IpAddress address;
   if (entry.ifa_addr->sa_family == AF_INET) {
     const auto* v4 = reinterpret_cast<const sockaddr_in*>(entry.ifa_addr);
     std::copy_n(reinterpret_cast<const std::uint8_t*>(&v4->sin_addr), sizeof(in_addr), address.bytes.begin());
+    // Others may be on the loopback link, from where a node announces them.
+    if (address.bytes[0] == kLoopbackNet) return std::nullopt;
     return address;
   }
   if (entry.ifa_addr->sa_family != AF_INET6) return std::nullopt;
   const auto* v6 = reinterpret_cast<const sockaddr_in6*>(entry.ifa_addr);
-  if (IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr)) return std::nullopt;
+  if (IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr) || IN6_IS_ADDR_LOOPBACK(&v6->sin6_addr)) return std::nullopt;
   address.v6 = true;
   std::copy_n(reinterpret_cast<const std::uint8_t*>(&v6->sin6_addr), sizeof(in6_addr), address.bytes.begin());
   return address;
