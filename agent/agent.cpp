@@ -152,7 +152,7 @@ Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   KernelSink kernel(config);
   TablesFileSink file(config);
   NodeState state(config, log, node, *objects, std::move(records), {&kernel, &file});
-  PolicyLedger ledger(state, kernel, config.switch_socket());
+  PolicyLedger ledger(config, log, state, kernel);
   Followers followers;
   log.info("started", {{"pid", std::to_string(::getpid())}});
   if (options.once) {

@@ -53,10 +53,13 @@ Result<> KernelSink::publish_tables(const Generation& generation) {
     return changed;
   }
   whole_ = true;
-  if (take_counts_) take_counts_(tables_->counters());
-  VMLANE_TRY(tables_->publish(generation.number, generation.tables.block, endpoints_of(generation)));
-  whole_ = false;
-  return {};
+  if (take_counts_) take_counts_(tables_->counters(), generation.number);
+  const auto published =
+      tables_->publish(generation.number, generation.tables.block, endpoints_of(generation));
+  // It may have come in spite of an error after that.
+  if (counts_taken_) counts_taken_(tables_->generation() >= generation.number);
+  whole_ = !published.has_value();
+  return published;
 }
 
 Result<> KernelSink::publish_changes(const Generation& generation) {

@@ -22,9 +22,14 @@ class KernelSink final : public PolicySink {
   Result<> publish(const Generation& generation) override;
   std::uint64_t published() override;
 
-  // Before tables are replaced as a whole, and with them the counters: what they counted until then.
-  using TakeCounts = std::function<void(const std::vector<ebpf::PolicyCount>&)>;
-  void before_new_counters(TakeCounts take) { take_counts_ = std::move(take); }
+  // Counters go with tables that are replaced as a whole. `take` gets what they counted until then, and the
+  // generation that is about to come; `done` is told whether it came.
+  using TakeCounts = std::function<void(const std::vector<ebpf::PolicyCount>&, std::uint64_t generation)>;
+  using CountsTaken = std::function<void(bool came)>;
+  void when_counters_begin_anew(TakeCounts take, CountsTaken done) {
+    take_counts_ = std::move(take);
+    counts_taken_ = std::move(done);
+  }
 
   // Nullptr while the stage could not be loaded.
   ebpf::PolicyTables* tables() { return tables_ ? &*tables_ : nullptr; }
@@ -41,6 +46,7 @@ class KernelSink final : public PolicySink {
   std::chrono::steady_clock::time_point retry_;
   bool whole_ = true;  // what is in force is not what the next difference is about
   TakeCounts take_counts_;
+  CountsTaken counts_taken_;
 };
 
 }  // namespace vmlane::agent

@@ -51,6 +51,8 @@ class NodeState {
   const std::map<std::string, Attachment>& attachments() const { return attachments_; }  // by id
   // The policy that a number meant in a generation; nullptr when that is not known any more.
   const policy::PolicyName* policy_name(std::uint64_t generation, std::uint32_t number) const;
+  // Those that there are, and empty names.
+  std::vector<policy::PolicyName> policy_names() const { return model_.store().policies(); }
   // Whether everything could be read and published.
   bool clean() const { return started_ && problems().empty() && failures_.empty(); }
   // Whether there was enough to begin with: nothing is made of a part of a cluster.

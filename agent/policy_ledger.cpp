@@ -5,12 +5,21 @@
 #include <array>
 #include <ctime>
 
+#include "core/boot_id.h"
+#include "core/files.h"
+#include "policy/tables_file.h"
+
 namespace vmlane::agent {
 namespace {
 
 using std::chrono::nanoseconds;
 
 constexpr std::int64_t kIsolation = -1;
+constexpr std::size_t kMaxCountersFile = std::size_t{64} << 20;
+
+std::filesystem::path counters_file(const NodeConfig& config) {
+  return config.policy_dir() / "counters.json";
+}
 
 // RFC 3339, to the second, of a time since boot.
 std::string time_text(nanoseconds since_boot) {
@@ -51,11 +60,94 @@ Json probe_of(const ebpf::PolicyTuple& packet, const std::string& network) {
 
 }  // namespace
 
-PolicyLedger::PolicyLedger(const NodeState& state, KernelSink& kernel,
-                           const std::filesystem::path& switch_socket)
-    : state_(state), kernel_(kernel), switch_(switch_socket) {
-  kernel_.before_new_counters(
-      [this](const std::vector<ebpf::PolicyCount>& counts) { add_counts(counts, counted_); });
+PolicyLedger::PolicyLedger(const NodeConfig& config, const Log& log, const NodeState& state,
+                           KernelSink& kernel)
+    : config_(config), log_(log), state_(state), kernel_(kernel), switch_(config.switch_socket()) {
+  if (const auto taken = take_up(); !taken)
+    log_.warning("counters of policy begin anew", {{"reason", taken.error().text()}});
+  kernel_.when_counters_begin_anew(
+      [this](const std::vector<ebpf::PolicyCount>& counts, std::uint64_t generation) {
+        taken_ = counted_;
+        add_counts(counts, taken_);
+        forget_removed(taken_);
+        if (const auto kept = keep(taken_, generation); !kept)
+          log_.warning("counters of policy would not outlive the agent", {{"reason", kept.error().text()}});
+      },
+      [this](bool came) {
+        if (came) counted_ = std::move(taken_);
+        taken_.clear();
+      });
+}
+
+// Or policies that come and go would be remembered for ever.
+void PolicyLedger::forget_removed(Counts& counts) const {
+  std::set<std::pair<std::string, std::string>> there;
+  for (const policy::PolicyName& name : state_.policy_names()) there.emplace(name.kind, name.id);
+  std::erase_if(counts, [&](const auto& entry) {
+    return !there.contains({std::get<0>(entry.first), std::get<1>(entry.first)});
+  });
+}
+
+void PolicyLedger::Count::add(const Count& more) {
+  hits += more.hits;
+  audited += more.audited;
+  last = std::max(last, more.last);
+}
+
+// A file that says less than it should would count twice or not at all: all of it is read, or nothing.
+Result<> PolicyLedger::take_up() {
+  VMLANE_ASSIGN(const std::string boot, read_boot_id(config_.boot_id_file));
+  VMLANE_ASSIGN(const auto text, read_file(counters_file(config_), kMaxCountersFile));
+  std::uint64_t since = 0;  // the generation whose counters are not among those of the file
+  Counts counts;
+  if (text) {
+    const Json kept = Json::parse(*text, nullptr, false);
+    const auto bad = [] { return fail(Code::kDecode, "the file of policy counters cannot be read"); };
+    if (!kept.is_object() || kept.value("schema", Json()) != 1 ||
+        !kept.value("since", Json()).is_number_unsigned() || !kept.value("rules", Json()).is_array())
+      return bad();
+    if (kept.value("boot", Json()) != boot) return {};
+    since = kept["since"].get<std::uint64_t>();
+    for (const Json& row : kept["rules"]) {
+      const bool valid = row.is_array() && row.size() == 7 && row[0].is_string() && row[1].is_string() &&
+                         row[2].is_number_integer() && row[3].is_boolean() && row[4].is_number_unsigned() &&
+                         row[5].is_number_unsigned() && row[6].is_number_integer();
+      if (!valid) return bad();
+      counts[{row[0], row[1], row[2], row[3]}] = {row[4], row[5], nanoseconds(row[6].get<std::int64_t>())};
+    }
+  }
+  counted_ = std::move(counts);
+  const auto found = ebpf::PolicyTables::look(config_.run_dir);
+  if (!found && found.error().code == Code::kNotFound) return {};
+  if (!found) return fail(found.error());
+  const std::uint64_t generation = found->generation();
+  if (generation == 0 || generation < since) return {};
+  const auto file = policy::TablesFile::map(config_.policy_dir() / policy::tables_file_name());
+  if (!file) return fail(file.error());
+  // The file is written after the kernel's tables. A number has been given to nobody else in between.
+  if (!*file || (*file)->generation() > generation || generation - (*file)->generation() > 1) return {};
+  VMLANE_ASSIGN(const auto names, (*file)->policies());
+  add_counts(
+      found->counters(),
+      [&](std::uint32_t number) {
+        return number < names.size() && !names[number].id.empty() ? &names[number] : nullptr;
+      },
+      counted_);
+  return {};
+}
+
+Result<> PolicyLedger::keep(const Counts& counts, std::uint64_t generation) const {
+  VMLANE_ASSIGN(const std::string boot, read_boot_id(config_.boot_id_file));
+  Json rules = Json::array();
+  for (const auto& [key, count] : counts) {
+    const auto& [kind, id, rule, ingress] = key;
+    rules.push_back({kind, id, rule, ingress, count.hits, count.audited, count.last.count()});
+  }
+  VMLANE_TRY(make_directory(config_.policy_dir(), {.mode = 0750, .group = config_.vmlane_gid}));
+  return write_file_atomically(
+      counters_file(config_),
+      to_text({{"schema", 1}, {"boot", boot}, {"since", generation}, {"rules", std::move(rules)}}) + "\n",
+      {.mode = 0640, .group = config_.vmlane_gid, .sync = Sync::kLater});
 }
 
 Result<ebpf::PolicyTables*> PolicyLedger::tables() const {
@@ -87,6 +179,7 @@ void PolicyLedger::add_policy(Json& row, const std::optional<std::uint32_t>& pol
 Json PolicyLedger::drop_row(const ebpf::PolicyDrop& drop) const {
   Json row = packet_row(drop.attachment_id, drop.ingress, drop.packet);
   row["time"] = time_text(drop.time);
+  row["audit"] = drop.audit;
   row["reason"] = drop.reason;
   add_policy(row, drop.policy, drop.rule, drop.generation);
   row["probe"] = probe_of(drop.packet, row.value("network", ""));
@@ -105,6 +198,7 @@ std::optional<Json> PolicyLedger::switch_drop_row(const Json& told) const {
                                  .protocol = told.value("protocol", std::uint8_t{0})};
   Json row = packet_row(told.value("attachment", ""), told.value("ingress", false), packet);
   row["time"] = time_text(nanoseconds(told.value("time", std::int64_t{0})));
+  row["audit"] = told.value("audit", false);
   row["reason"] = told.value("reason", "");
   for (const char* key : {"kind", "policy", "rule"}) row[key] = told.value(key, Json());
   row["probe"] = probe_of(packet, row.value("network", ""));
@@ -144,16 +238,21 @@ Json PolicyLedger::recent_drops() {
   return rows;
 }
 
+void PolicyLedger::add_counts(const std::vector<ebpf::PolicyCount>& counts, const NameOf& name_of,
+                              Counts& into) {
+  for (const ebpf::PolicyCount& count : counts) {
+    const policy::PolicyName* name = name_of(count.policy);
+    if (name == nullptr) continue;
+    into[{name->kind, name->id, count.rule ? std::int64_t{*count.rule} : kIsolation, count.ingress}].add(
+        {count.audit ? 0 : count.hits, count.audit ? count.hits : 0, count.last});
+  }
+}
+
+// Those of an agent before this one have no name here, and were taken up.
 void PolicyLedger::add_counts(const std::vector<ebpf::PolicyCount>& counts, Counts& into) const {
   const std::uint64_t generation = kernel_.published();
-  for (const ebpf::PolicyCount& count : counts) {
-    const policy::PolicyName* name = state_.policy_name(generation, count.policy);
-    if (name == nullptr) continue;  // of an agent before this one
-    Count& sum =
-        into[{name->kind, name->id, count.rule ? std::int64_t{*count.rule} : kIsolation, count.ingress}];
-    sum.hits += count.hits;
-    sum.last = std::max(sum.last, count.last);
-  }
+  add_counts(
+      counts, [&](std::uint32_t number) { return state_.policy_name(generation, number); }, into);
 }
 
 Result<Json> PolicyLedger::counters() {
@@ -162,11 +261,10 @@ Result<Json> PolicyLedger::counters() {
   add_counts(tables->counters(), counts);
   for (const Json& told : switch_.counters()) {
     const Json rule = told.value("rule", Json());
-    Count& sum = counts[{told.value("kind", ""), told.value("policy", ""),
-                         rule.is_number_integer() ? rule.get<std::int64_t>() : kIsolation,
-                         told.value("ingress", false)}];
-    sum.hits += told.value("hits", std::uint64_t{0});
-    sum.last = std::max(sum.last, nanoseconds(told.value("last", std::int64_t{0})));
+    counts[{told.value("kind", ""), told.value("policy", ""),
+            rule.is_number_integer() ? rule.get<std::int64_t>() : kIsolation, told.value("ingress", false)}]
+        .add({told.value("hits", std::uint64_t{0}), told.value("audited", std::uint64_t{0}),
+              nanoseconds(told.value("last", std::int64_t{0}))});
   }
   const policy::Objects objects = state_.policies();
   for (const auto& [key, policy] : objects.policies) {
@@ -185,7 +283,8 @@ Result<Json> PolicyLedger::counters() {
                     {"direction", direction_text(ingress)},
                     {"rule", rule == kIsolation ? Json() : Json(rule)},
                     {"hits", count.hits},
-                    {"last", count.hits == 0 ? Json() : Json(time_text(count.last))}});
+                    {"audited", count.audited},
+                    {"last", count.last.count() == 0 ? Json() : Json(time_text(count.last))}});
   }
   return rows;
 }

@@ -22,11 +22,12 @@ struct LiveArguments {
   bool unused = false;
 };
 
-// "blue/guard rule 1", or what else decided.
+// "blue/guard rule 1", or what else decided; "would deny by" it where it is in audit.
 std::string decided_by(const Json& row) {
   std::string text = row["policy"].is_string() ? row.value("policy", "") : std::string();
   if (row["rule"].is_number()) text += (text.empty() ? "rule " : " rule ") + to_text(row["rule"]);
-  return text;
+  if (!row.value("audit", false)) return text;
+  return "would deny" + (text.empty() ? "" : " by " + text);
 }
 
 std::vector<Column> packet_columns(std::vector<Column> first, std::vector<Column> last) {
@@ -92,7 +93,7 @@ int show_counters(const LiveArguments& arguments, const Context& context) {
   if (!rows) return context.failed(rows.error());
   Json wanted = Json::array();
   for (Json& row : *rows) {
-    if (arguments.unused && row["hits"] != 0) continue;
+    if (arguments.unused && (row["hits"] != 0 || row["audited"] != 0)) continue;
     if (context.format == OutputFormat::kTable && row["rule"].is_null()) row["rule"] = "isolation";
     wanted.push_back(std::move(row));
   }
@@ -102,6 +103,7 @@ int show_counters(const LiveArguments& arguments, const Context& context) {
                                 {"DIRECTION", "/direction"},
                                 {"RULE", "/rule"},
                                 {"HITS", "/hits"},
+                                {"AUDITED", "/audited"},
                                 {"LAST", "/last"}},
                                wanted);
   return 0;
@@ -165,8 +167,9 @@ void add_choice(CLI::App& command, LiveArguments& arguments) {
 
 void add_live_policy_commands(CLI::App& group, Context& context) {
   const auto arguments = std::make_shared<LiveArguments>();
-  CLI::App* drops = add_command(group, "drops", "Show the packets that were dropped last, and by which rule",
-                                arguments, context, show_drops);
+  CLI::App* drops = add_command(
+      group, "drops", "Show the packets that were dropped last, or passed by audit alone, and by which rule",
+      arguments, context, show_drops);
   drops->add_flag("--follow", arguments->follow, "go on with those to come; with -o json one object a line");
   add_choice(*drops, *arguments);
   CLI::App* counters = add_command(group, "counters", "Show how often each rule decided, and when last",

@@ -96,8 +96,9 @@ void PolicyGate::tell(std::span<const std::uint8_t> head, Subject& subject, std:
   drops_.push_back({.time = now,
                     .attachment = subject.attachment,
                     .direction = direction,
-                    .reason = outcome.reason,
-                    .answer = outcome.answer,
+                    .audit = outcome.passes(),
+                    .reason = outcome.passes() ? outcome.audited : outcome.reason,
+                    .answer = outcome.passes() ? outcome.would : outcome.answer,
                     .packet = policy::NativeStage::read(head)});
 }
 
@@ -127,9 +128,8 @@ PolicyGate::Findings PolicyGate::take_findings() {
 std::optional<DropReason> PolicyGate::refuses(std::span<const std::uint8_t> head, Subject& subject,
                                               std::uint8_t direction, bool from_node, std::uint64_t now) {
   const auto outcome = stage_->decide(head, subject.workload, direction, ticks(now), from_node);
-  if (outcome.passes()) return std::nullopt;
-  tell(head, subject, direction, outcome, now);
-  return reason_of(outcome.reason);
+  if (!outcome.passes() || outcome.audited != VMLANE_STAGE_PASS) tell(head, subject, direction, outcome, now);
+  return outcome.passes() ? std::nullopt : std::optional(reason_of(outcome.reason));
 }
 
 }  // namespace vmlane::dataplane

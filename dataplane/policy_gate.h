@@ -42,11 +42,12 @@ class PolicyGate {
   static constexpr unsigned kEventsASecond = 10;  // as on the other lanes
   static constexpr std::size_t kMaxDrops = 1024;
 
-  // A frame that was refused.
+  // A frame that was refused, or the first of a connection that only policies in audit deny.
   struct Drop {
     std::uint64_t time = 0;  // clock_ns()
     std::array<char, 32> attachment{};
     std::uint8_t direction = 0;
+    bool audit = false;        // it passed, and the rest tells why it would not have
     std::uint32_t reason = 0;  // VMLANE_STAGE_*
     vmlane_policy_answer answer{};
     vmlane_packet packet{};

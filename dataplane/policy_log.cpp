@@ -56,6 +56,7 @@ void PolicyLog::add(const PolicyGate::Findings& found) {
     const std::int64_t rule = count.rule == VMLANE_POLICY_NO_RULE ? kIsolation : std::int64_t{count.rule};
     Count& sum = counts_[{named->kind, named->id, rule, count.direction == VMLANE_POLICY_INGRESS}];
     sum.hits += count.hits;
+    sum.audited += count.audited;
     sum.last = std::max(sum.last, monotonic(std::uint64_t{count.last} << VMLANE_CONNECTION_TICK_BITS));
   }
   for (const PolicyGate::Drop& drop : found.drops) {
@@ -77,6 +78,7 @@ Json PolicyLog::drop_json(const PolicyGate::Drop& drop, nanoseconds time) const 
           {"source_port", drop.packet.source_port},
           {"destination_port", drop.packet.destination_port},
           {"protocol", drop.packet.protocol},
+          {"audit", drop.audit},
           {"reason", policy::drop_reason_name(drop.reason, drop.answer.reason)},
           {"kind", named == nullptr ? Json() : Json(named->kind)},
           {"policy", named == nullptr ? Json() : Json(named->id)},
@@ -92,6 +94,7 @@ Json PolicyLog::counters() const {
                     {"rule", rule == kIsolation ? Json() : Json(rule)},
                     {"ingress", ingress},
                     {"hits", count.hits},
+                    {"audited", count.audited},
                     {"last", count.last.count()}});
   }
   return rows;

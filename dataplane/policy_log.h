@@ -25,8 +25,8 @@ class PolicyLog {
   void use_names(std::vector<policy::PolicyName> names) { names_ = std::move(names); }
   void add(const PolicyGate::Findings& found);
 
-  // {kind, policy, rule (null: isolation), ingress, hits, last (nanoseconds of CLOCK_MONOTONIC)}, each since
-  // the switch began.
+  // {kind, policy, rule (null: isolation), ingress, hits, audited, last (nanoseconds of CLOCK_MONOTONIC)},
+  // each since the switch began.
   Json counters() const;
   // {attachment, ingress, protocol, source, destination, source_port, destination_port, state, idle
   // (seconds), kind, policy, rule}
@@ -39,6 +39,7 @@ class PolicyLog {
   using RuleKey = std::tuple<std::string, std::string, std::int64_t, bool>;
   struct Count {
     std::uint64_t hits = 0;
+    std::uint64_t audited = 0;
     std::chrono::nanoseconds last{};
   };
   const policy::PolicyName* name(std::uint32_t policy) const;

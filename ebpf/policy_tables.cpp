@@ -47,15 +47,6 @@ std::uint32_t stage_reason(const vmlane_policy_event& event) {
   return event.reason & ~std::uint32_t{VMLANE_POLICY_EVENT_AUDITED};
 }
 
-std::string state_of(const vmlane_connection& entry) {
-  if ((entry.flags & VMLANE_CONNECTION_BLOCKED) != 0) return "blocked";
-  if ((entry.kind & VMLANE_CONNECTION_FRAGMENTS) != 0) return "fragments";
-  if (entry.protocol != VMLANE_POLICY_TCP)
-    return (entry.flags & VMLANE_CONNECTION_ANSWERED) != 0 ? "answered" : "new";
-  constexpr std::array<const char*, 4> kStates = {"new", "open", "half-closed", "closed"};
-  return kStates[entry.state % kStates.size()];
-}
-
 PolicyTuple opened_tuple(const vmlane_connection& entry) {
   const bool v6 = (entry.kind & VMLANE_CONNECTION_V6) != 0;
   const IpAddress local = address_of(entry.local, v6);
@@ -71,7 +62,7 @@ PolicyConnection connection_of(const vmlane_connection& entry, std::string attac
   PolicyConnection connection{std::move(attachment_id),
                               opened_tuple(entry),
                               (entry.flags & VMLANE_CONNECTION_INGRESS) != 0,
-                              state_of(entry),
+                              std::string(policy::connection_state_name(entry)),
                               std::chrono::seconds((idle << VMLANE_CONNECTION_TICK_BITS) / kNanoseconds),
                               std::nullopt,
                               std::nullopt};

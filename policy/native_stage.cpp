@@ -42,17 +42,21 @@ std::uint32_t vmlane_stage_tables(const Context* context, std::uint32_t /*slot*/
 }
 
 void vmlane_stage_count(const Context* context, const vmlane_stage_question* question) {
-  const vmlane_policy_answer& answer = question->answer;
-  if (answer.reason != VMLANE_POLICY_BY_RULE && answer.reason != VMLANE_POLICY_ISOLATED) return;
-  constexpr unsigned kHalf = 32;
-  const std::uint64_t key = std::uint64_t{answer.policy} << kHalf | std::uint32_t{answer.rule << 1} |
-                            (question->direction & std::uint32_t{1});
-  auto& count = context->counts[key];
-  count.policy = answer.policy;
-  count.rule = answer.rule;
-  count.direction = question->direction;
-  count.hits++;
-  count.last = context->now;
+  const auto counted = [&](const vmlane_policy_answer& answer) -> vmlane::policy::NativeStage::Count* {
+    if (answer.reason != VMLANE_POLICY_BY_RULE && answer.reason != VMLANE_POLICY_ISOLATED) return nullptr;
+    constexpr unsigned kHalf = 32;
+    const std::uint64_t key = std::uint64_t{answer.policy} << kHalf | std::uint32_t{answer.rule << 1} |
+                              (question->direction & std::uint32_t{1});
+    auto& count = context->counts[key];
+    count.policy = answer.policy;
+    count.rule = answer.rule;
+    count.direction = question->direction;
+    count.last = context->now;
+    return &count;
+  };
+  if (auto* count = counted(question->answer)) count->hits++;
+  if (question->audited == 0) return;
+  if (auto* count = counted(question->would)) count->audited++;
 }
 
 void vmlane_stage_quoted(const Context* context, std::uint32_t offset, vmlane_packet* quoted) {

@@ -34,7 +34,8 @@ class NativeStage {
     std::uint32_t rule = 0;
     std::uint8_t direction = 0;
     std::uint64_t hits = 0;
-    std::uint32_t last = 0;  // tick
+    std::uint64_t audited = 0;  // that passed, but that it would have denied were it not in audit
+    std::uint32_t last = 0;     // tick
   };
   using Counts = std::unordered_map<std::uint64_t, Count>;
 

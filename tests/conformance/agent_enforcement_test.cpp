@@ -45,8 +45,8 @@ class AgentEnforcement : public PluginFixture {
                         {"ingress", {{{"from", {{{"podSelector", {{"matchLabels", {{"role", peer}}}}}}}}}}}});
   }
   // ADD for the pod of that name; its address.
-  std::string attach(const std::string& name) {
-    CniCall cni = call("ADD", make_pod(name).path(), config(), name);
+  std::string attach(const std::string& name, const Json& more = Json::object()) {
+    CniCall cni = call("ADD", make_pod(name).path(), config(more), name);
     cni.args = "IgnoreUnknown=true;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=" + name;
     const CniOutcome outcome = run_call(cni);
     EXPECT_CNI_OK(outcome);
@@ -248,6 +248,113 @@ TEST_F(AgentEnforcement, DropsCountersAndConnectionsAreToldByName) {
   EXPECT_FALSE(ctl_json({"ct", "ls", "--pod", "blue/web"}).empty());
   EXPECT_GE(ctl_json({"ct", "flush", "--pod", "blue/web"}).value("flushed", 0), 1);
   EXPECT_EQ(ctl({"ct", "ls", "--pod", "blue/nobody"}).status, 1);
+}
+
+// Health checks come from the node, by any of its addresses; a pod does not get in by that of the node.
+TEST_F(AgentEnforcement, F045_NodeReachesItsPodsAndNobodyElseUnderItsAddress) {
+  const std::string other = "198.51.100.1";
+  must({"ip", "link", "set", "lo", "up"});
+  must({"ip", "address", "add", other + "/32", "dev", "lo"});
+  put("guard.json", policy_text("guard", {{"podSelector", {{"matchLabels", {{"role", "web"}}}}}}));
+  agent().start();
+  const Json gateway = {{"isGateway", true}, {"isDefaultGateway", true}};
+  const std::string web = attach("web", gateway);
+  attach("stranger", gateway);
+  for (const char* name : {"web", "stranger"}) ASSERT_TRUE(judged(name)) << agent().status();
+  const auto node_reaches = [&](const std::vector<std::string>& source) {
+    std::vector<std::string> command{"ping", "-c", "1", "-W", "2"};
+    command.insert(command.end(), source.begin(), source.end());
+    command.push_back(web);
+    return eventually([&] { return run(command).ok(); }, 40s);
+  };
+  EXPECT_TRUE(node_reaches({})) << agent().status();
+  EXPECT_TRUE(node_reaches({"-I", other})) << agent().status();
+  EXPECT_EQ(ping(netns("stranger"), web).received, 0) << "it is on the node, but it is not the node";
+
+  must({"sysctl", "-qw", "net.ipv4.ip_forward=1"});
+  must({"nft",
+        "add table ip nat; "
+        "add chain ip nat in { type nat hook prerouting priority -100; }; "
+        "add rule ip nat in ip daddr " +
+            other + " dnat to " + web +
+            "; "
+            "add chain ip nat out { type nat hook postrouting priority 100; }; "
+            "add rule ip nat out ip daddr " +
+            web + " masquerade"});
+  EXPECT_EQ(ping(netns("stranger"), other, {.count = 3}).received, 0)
+      << "what is translated to the node's address is not the node's own";
+  EXPECT_TRUE(node_reaches({}));
+  fs::remove(objects() / "guard.json");
+  EXPECT_TRUE(comes_through("stranger", other, true)) << "only policy kept it out";
+}
+
+TEST_F(AgentEnforcement, CountersOutliveAgentsAndCountWhileThereIsNone) {
+  agent().start();
+  const std::string web = attach("web");
+  attach("client");
+  attach("stranger");
+  for (const char* name : {"web", "client", "stranger"}) ASSERT_TRUE(judged(name)) << agent().status();
+  ASSERT_TRUE(comes_through("client", web, true)) << agent().status();
+  const auto hits = [&] {
+    std::map<int, int> found;  // by rule; -1 is isolation
+    for (const Json& row : ctl_json({"counters"})) {
+      if (row["policy"] == "blue/guard")
+        found[row["rule"].is_null() ? -1 : row["rule"].get<int>()] = row["hits"];
+    }
+    return found;
+  };
+  EXPECT_EQ(ping(netns("stranger"), web).received, 0);
+  std::map<int, int> before = hits();
+  EXPECT_GE(before[0], 1);
+  EXPECT_GE(before[-1], 1);
+  for (const bool gently : {false, true, false}) {
+    if (gently) {
+      agent().stop();
+    } else {
+      agent().kill();
+    }
+    EXPECT_EQ(ping(netns("stranger"), web).received, 0);
+    agent().start();
+    std::map<int, int> now = hits();
+    EXPECT_GT(now[-1], before[-1]) << "what came while there was no agent counts";
+    EXPECT_GE(now[0], before[0]);
+    EXPECT_LT(now[0], before[0] + 10) << "nothing counts twice";
+    before = now;
+  }
+  const std::string file = node().policy_dir() / "counters.json";
+  spit(file, "{}");
+  agent().kill();
+  agent().start();
+  EXPECT_TRUE(comes_through("client", web, true)) << "counters that cannot be read are no reason to end";
+  EXPECT_LT(hits()[-1], before[-1]);
+}
+
+TEST_F(AgentEnforcement, WhatAPolicyInAuditWouldDenyPassesAndIsToldByName) {
+  Json audited = Json::parse(guard("client"));
+  audited["metadata"]["annotations"]["vmlane.io/policy-mode"] = "audit";
+  put("guard.json", audited.dump());
+  agent().start();
+  const std::string web = attach("web");
+  const std::string stranger = attach("stranger");
+  for (const char* name : {"web", "stranger"}) ASSERT_TRUE(judged(name)) << agent().status();
+  ASSERT_TRUE(comes_through("stranger", web, true)) << agent().status();
+  const auto is_told = [&](const Json& row) {
+    return row.value("pod", "") == "blue/web" && row.value("source", "") == stranger &&
+           row["policy"] == "blue/guard" && row.value("audit", false);
+  };
+  EXPECT_TRUE(eventually([&] { return std::ranges::any_of(ctl_json({"drops"}), is_told); }, 20s))
+      << ctl({"drops"}).out;
+  EXPECT_NE(ctl({"drops"}).out.find("would deny by blue/guard"), std::string::npos) << ctl({"drops"}).out;
+  const Json counters = ctl_json({"counters"});
+  EXPECT_TRUE(std::ranges::any_of(counters, [](const Json& row) {
+    return row["policy"] == "blue/guard" && row["rule"].is_null() && row["audited"] >= 1 && row["hits"] == 0;
+  })) << counters;
+  const RunResult explained = ctl({"explain", "blue/stranger", "blue/web", "ICMP"});
+  EXPECT_NE(explained.out.find("in audit: would deny by isolated NetworkPolicy blue/guard"),
+            std::string::npos)
+      << explained.out;
+  put("guard.json", guard("client"));
+  EXPECT_TRUE(comes_through("stranger", web, false)) << "it is enforced now";
 }
 
 }  // namespace
