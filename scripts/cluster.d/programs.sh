@@ -35,7 +35,7 @@ ensure_programs() {
   mapfile -t missing < <(missing_programs)
   ((${#missing[@]})) || return 0
   require_debian12
-  mkdir -p "$PROGRAMS" "$CACHE/logs" "$CACHE/packages"
+  mkdir -p "$PROGRAMS" "$CACHE/logs"
   # shellcheck disable=SC2034  # lib.sh's steps write there
   VMLANE_LOGS=$CACHE/logs
   exec {lock}>"$CACHE/lock"
@@ -171,53 +171,58 @@ compile_kubernetes() {
   in_kubernetes go build -v -trimpath -p "$(nproc)" -tags "$BUILD_TAGS" -o "$CACHE/new/" -ldflags "-s -w$(version_flags)" "${KUBERNETES_PROGRAMS[@]/#/./cmd/}"
 }
 
-# Packages with a slash in their name are those that take time.
-# One build of all programs, so that what they share is compiled once; a cut build goes on where it ended.
+# One build of all programs, so that what they share is compiled once; a cut build goes on where it ended. Its log is kept on with, which
+# is how progress knows what was there.
 build_kubernetes() {
-  local log=$CACHE/logs/kubernetes.log status=0 start=$SECONDS total expected never
+  local status=0 start=$SECONDS total expected before never
+  kubernetes_log=$CACHE/logs/kubernetes.log
+  [[ -e $CACHE/gocache ]] || rm -f "$kubernetes_log"
+  # Packages with a slash in their name are those that take time.
   total=$(in_kubernetes go list -tags "$BUILD_TAGS" -deps "${KUBERNETES_PROGRAMS[@]/#/./cmd/}" 2>/dev/null | grep -c / || true)
   expected=$(cat "$CACHE/build-seconds" 2>/dev/null || echo "$DEFAULT_BUILD_SECONDS")
+  before=$(compiled_packages)
+  say "==> Kubernetes $KUBERNETES_VERSION from source, $((total - before)) packages, about $(clock $((expected * (total - before) / (total + 1)))) (log $kubernetes_log)"
   builder=  # not local: the trap needs it when the script ends here
-  say "==> Kubernetes $KUBERNETES_VERSION from source, $total packages, about $(clock "$expected") (log $log)"
   # In a process group of its own, so that all of it can be ended with this script: the shell has background jobs ignore an interrupt.
   set -m
-  compile_kubernetes >"$log" 2>&1 </dev/null &
+  compile_kubernetes >>"$kubernetes_log" 2>&1 </dev/null &
   builder=$!
   set +m
   trap 'kill -TERM -- "-$builder" 2>/dev/null' EXIT
   exec {never}<> <(:)
   while kill -0 "$builder" 2>/dev/null; do
     read -r -t 20 -u "$never" || true  # a sleep that starts no process
-    build_progress "$log" "$total" $((SECONDS - start)) "$expected"
+    build_progress $((SECONDS - start)) "$total" "$before" "$expected"
   done
   exec {never}>&-
   wait "$builder" || status=$?
   trap - EXIT
   if ((status)); then
-    tail -n 30 "$log" | sed 's/^/    | /'
-    die "Kubernetes could not be built (log $log); run scripts/cluster again to go on where it ended"
+    tail -n 30 "$kubernetes_log" | sed 's/^/    | /'
+    die "Kubernetes could not be built (log $kubernetes_log); run scripts/cluster again to go on where it ended"
   fi
   mv "$CACHE"/new/* "$PROGRAMS/"
   kubernetes_recipe >"$CACHE/recipe"
-  # A build that an earlier one had begun says nothing about the next.
-  [[ $(grep -c / "$log") -lt $((total * 9 / 10)) ]] || echo $((SECONDS - start)) >"$CACHE/build-seconds"
+  ((before > 0)) || echo $((SECONDS - start)) >"$CACHE/build-seconds"
   rm -rf "$CACHE"/{new,source,gocache,go,tmp}
   say "    done in $(clock $((SECONDS - start)))"
 }
 
-# build_progress LOG TOTAL SECONDS EXPECTED: a line with what is done and, from the pace so far, what is left. Packages of the end, and
-# linking, take longer than those of the beginning, so before half of them are done the expectation counts as well.
+# How many packages the builds so far have compiled; each is named in the log.
+compiled_packages() { { grep -E '^[a-z0-9.-]+/[^ :]+$' "$kubernetes_log" 2>/dev/null || true; } | sort -u | wc -l; }
+
+# build_progress SECONDS TOTAL BEFORE EXPECTED: a line with what is done and what is left of TOTAL packages, BEFORE of which an earlier
+# build had compiled. Of the first packages nothing can be told, since those of the end take longer, and linking does.
 build_progress() {
-  local log=$1 total=$2 seconds=$3 expected=$4 done_packages left
-  done_packages=$(grep -c / "$log" || true)
-  ((total > 0)) || total=1
-  if ((done_packages * 2 > total)); then
-    left=$((seconds * total / done_packages - seconds))
+  local seconds=$1 total=$2 before=$3 expected=$4 compiled left
+  compiled=$(compiled_packages)
+  if ((compiled * 2 > total && compiled > before + 100)); then
+    left=$((seconds * (total - compiled) / (compiled - before)))
   else
-    left=$((expected - seconds))
+    left=$((expected * (total - before) / (total + 1) - seconds))
   fi
-  ((left > 0)) || left=30
-  say "    $(clock "$seconds")  $done_packages of $total packages, about $(clock "$left") left"
+  ((left > 60)) || left=60
+  say "    $(clock "$seconds")  $compiled of $total packages, about $(clock "$left") left"
 }
 
 # Everything has to start here: what Debian's packages would have pulled in is installed by scripts/setup.
