@@ -70,8 +70,8 @@ Result<ObjectLock> lock_node(const NodeConfig& config) {
   return lock;
 }
 
-Result<std::unique_ptr<ObjectSource>> open_source(const AgentOptions& options, const std::string& node,
-                                                  const Invocation& invocation) {
+Result<std::unique_ptr<ObjectSource>> open_source(const AgentOptions& options, const NodeConfig& node_config,
+                                                  const std::string& node, const Invocation& invocation) {
   if (!options.objects.empty()) {
     VMLANE_ASSIGN(ObjectFiles files, ObjectFiles::open(options.objects));
     return std::make_unique<ObjectFiles>(std::move(files));
@@ -79,7 +79,8 @@ Result<std::unique_ptr<ObjectSource>> open_source(const AgentOptions& options, c
   auto config = options.kubeconfig.empty() ? kubernetes::in_cluster_config(invocation)
                                            : kubernetes::read_kubeconfig(options.kubeconfig);
   if (!config) return fail(config.error());
-  VMLANE_ASSIGN(std::unique_ptr<ApiObjects> objects, ApiObjects::open(std::move(*config), node));
+  VMLANE_ASSIGN(std::unique_ptr<ApiObjects> objects,
+                ApiObjects::open(std::move(*config), node, node_config.network_status_dir()));
   return objects;
 }
 
@@ -144,7 +145,7 @@ void serve(const Service& service, int end) {
 Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   VMLANE_ASSIGN(const NodeConfig config, load_node_config(invocation));
   VMLANE_ASSIGN(const std::string node, node_name(options.node));
-  VMLANE_ASSIGN(const std::unique_ptr<ObjectSource> objects, open_source(options, node, invocation));
+  VMLANE_ASSIGN(const std::unique_ptr<ObjectSource> objects, open_source(options, config, node, invocation));
   VMLANE_ASSIGN(const ObjectLock lock, lock_node(config));
   VMLANE_ASSIGN(const EndSignals signals, EndSignals::block());
   const Log log(config, "vmlane-agent", {{"node", node}});

@@ -81,9 +81,12 @@ std::string_view text_of(kubernetes::Watch::State state) {
 
 }  // namespace
 
-Result<std::unique_ptr<ApiObjects>> ApiObjects::open(kubernetes::ClientConfig config, std::string node) {
+Result<std::unique_ptr<ApiObjects>> ApiObjects::open(kubernetes::ClientConfig config, std::string node,
+                                                     const std::filesystem::path& network_status_dir) {
   VMLANE_ASSIGN(auto client, kubernetes::HttpClient::open(std::move(config)));
-  return std::unique_ptr<ApiObjects>(new ApiObjects(std::move(client), std::move(node)));
+  std::unique_ptr<ApiObjects> objects(new ApiObjects(std::move(client), std::move(node)));
+  VMLANE_ASSIGN(objects->network_status_, NetworkStatus::open(network_status_dir, objects->client_));
+  return objects;
 }
 
 ApiObjects::ApiObjects(kubernetes::HttpClient client, std::string node)
@@ -95,7 +98,7 @@ ApiObjects::ApiObjects(kubernetes::HttpClient client, std::string node)
 }
 
 ObjectSource::Clock::time_point ApiObjects::next() const {
-  auto next = client_.next();
+  auto next = std::min(client_.next(), network_status_->next());
   for (const Watched& one : watched_) next = std::min(next, one.watch->next());
   return next;
 }
@@ -110,19 +113,28 @@ bool ApiObjects::update(Clock::time_point now) {
     const std::string text = problem ? problem->text() : "";
     changed = std::exchange(one.problem, text) != text || changed;
   }
-  return changed;
+  network_status_->run(now);
+  const auto problem = network_status_->problem();
+  const std::string text = problem ? problem->text() : "";
+  return std::exchange(network_status_problem_, text) != text || changed;
 }
 
 bool ApiObjects::take(Watched& watched, kubernetes::Watch::Changes changes) {
+  const bool pods = watched.watch->resource().kind == "Pod";
   for (const std::string& key : changes.gone) {
+    if (pods) network_status_->forget(key);
     const auto known = watched.objects.find(key);
     if (known == watched.objects.end()) continue;
     changes_.gone.push_back(std::move(known->second));
     watched.objects.erase(known);
   }
-  const bool pods = watched.watch->resource().kind == "Pod";
   for (kubernetes::Object& put : changes.put) {
-    if (pods && !is_on(put.json, node_)) keep_policys_part(put.json);
+    if (pods && is_on(put.json, node_)) {
+      network_status_->see(put.key, put.json);
+    } else if (pods) {
+      network_status_->forget(put.key);
+      keep_policys_part(put.json);
+    }
     ObjectPointer object = cluster_object(std::move(put.json), "the API server");
     ObjectPointer& known = watched.objects[put.key];
     if (known && known->text == object->text) continue;  // no more than what nobody here reads
@@ -141,6 +153,7 @@ std::map<std::string, Error> ApiObjects::problems() const {
   std::map<std::string, Error> problems;
   for (const Watched& one : watched_)
     if (one.watch->problem()) problems.emplace(one.watch->resource().plural, *one.watch->problem());
+  if (const auto problem = network_status_->problem()) problems.emplace("network-status", *problem);
   return problems;
 }
 

@@ -6,6 +6,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "agent/network_status.h"
 #include "agent/object_source.h"
 #include "kubernetes/client_config.h"
 #include "kubernetes/http_client.h"
@@ -14,12 +15,14 @@
 namespace vmlane::agent {
 
 // The objects of a cluster, by its API server (kubernetes/watch.h says what it keeps when the server is
-// away). Of pods on other nodes only what policy asks for is kept; there may be many.
+// away). Of pods on other nodes only what policy asks for is kept; there may be many. Pods of this node get
+// their network-status annotation.
 class ApiObjects : public ObjectSource {
  public:
-  static Result<std::unique_ptr<ApiObjects>> open(kubernetes::ClientConfig config, std::string node);
+  static Result<std::unique_ptr<ApiObjects>> open(kubernetes::ClientConfig config, std::string node,
+                                                  const std::filesystem::path& network_status_dir);
 
-  std::vector<int> fds() const override { return {client_.fd()}; }
+  std::vector<int> fds() const override { return {client_.fd(), network_status_->fd()}; }
   Clock::time_point next() const override;
   bool update(Clock::time_point now) override;
   // Everything is known already: a watch misses nothing.
@@ -41,6 +44,8 @@ class ApiObjects : public ObjectSource {
   std::string node_;
   kubernetes::HttpClient client_;
   std::vector<Watched> watched_;
+  std::unique_ptr<NetworkStatus> network_status_;
+  std::string network_status_problem_;
   ObjectChanges changes_;
 };
 

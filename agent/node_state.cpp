@@ -9,8 +9,15 @@
 namespace vmlane::agent {
 namespace {
 
+// With what was behind it, and the first that tells what follows.
 Json problem_of(const Error& error) {
-  return {{"reason", error.message}, {"effect", error.details}};
+  std::string reason;
+  std::string effect;
+  for (const Error* one = &error; one != nullptr; one = one->cause.get()) {
+    reason += (reason.empty() ? "" : ": ") + one->message;
+    if (effect.empty()) effect = one->details;
+  }
+  return {{"reason", reason}, {"effect", effect}};
 }
 
 Json problem_of(const policy::Problem& problem) {

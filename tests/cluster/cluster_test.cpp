@@ -60,6 +60,16 @@ spec:
   ingress: [{from: [{ipBlock: {cidr: 198.51.100.203/32}}]}]
 )";
 
+// Whom it lets in is told by labels, and found by what other nodes say of their pods on that network.
+constexpr const char* kLanGuardByLabel = R"(apiVersion: k8s.cni.cncf.io/v1beta1
+kind: MultiNetworkPolicy
+metadata: {namespace: blue, name: lan-guard, annotations: {k8s.v1.cni.cncf.io/policy-for: lan}}
+spec:
+  podSelector: {matchLabels: {app: server}}
+  policyTypes: [Ingress]
+  ingress: [{from: [{podSelector: {matchLabels: {role: client}}}]}]
+)";
+
 constexpr const char* kGuard = R"(apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {namespace: blue, name: guard}
@@ -209,6 +219,11 @@ TEST_F(Cluster, RunsPodsUnderPolicyAndLeavesNothing) {
   apply(kLanGuard);
   EXPECT_TRUE(eventually([&] { return !is_served("stranger", kLanServer); }, kPatience));
   EXPECT_TRUE(is_served("far", kLanServer));
+  EXPECT_FALSE(is_served("near", kLanServer));
+  apply(kLanGuardByLabel);
+  for (const char* client : {"near", "far"})
+    EXPECT_TRUE(eventually([&] { return is_served(client, kLanServer); }, kPatience)) << client << " by lan";
+  EXPECT_FALSE(is_served("stranger", kLanServer));
   EXPECT_TRUE(is_served("stranger", server[0])) << "that policy is about lan";
   apply(kGuard);
   const auto is_guarded = [&](int family) {

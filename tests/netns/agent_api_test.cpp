@@ -130,6 +130,100 @@ TEST_F(AgentOnAnApiServer, WhatWasPublishedStaysWhileTheServerIsAway) {
   EXPECT_TRUE(eventually([&] { return !has_problems(); })) << agent().problems();
 }
 
+// What vmlane-multus leaves of an ADD.
+class AgentWritesNetworkStatus : public AgentOnAnApiServer {
+ protected:
+  static constexpr const char* kStatusPath = "/api/v1/namespaces/blue/pods/vm/status";
+
+  void SetUp() override {
+    AgentOnAnApiServer::SetUp();
+    if (IsSkipped()) return;
+    fs::create_directories(node().network_status_dir());
+    put_pod("uid-1", "n1");
+    agent().start();
+    ASSERT_TRUE(eventually([&] { return is_guarded(); }));
+  }
+  void put_pod(const std::string& uid, const std::string& its_node,
+               const Json& annotations = Json::object()) {
+    put(kPods, pod_text("vm", {{"app", "vm"}},
+                        {{"metadata", {{"uid", uid}, {"annotations", annotations}}},
+                         {"spec", {{"nodeName", its_node}}}}));
+  }
+  void leave(const std::string& uid, const Json& status) const {
+    const fs::path file = node().network_status_dir() / (uid + ".json");
+    spit(file.string() + ".tmp", status.dump());
+    fs::rename(file.string() + ".tmp", file);
+  }
+  static Json status_of(const std::string& address) {
+    return {{{"name", "blue/lan"}, {"interface", "net1"}, {"ips", {address}}, {"dns", Json::object()}}};
+  }
+  Json annotations() {
+    return server().get(kPods, "blue/vm")["metadata"].value("annotations", Json::object());
+  }
+  // What the pod's annotation says; null when it has none.
+  Json written() {
+    const std::string text = annotations().value("k8s.v1.cni.cncf.io/network-status", "");
+    return text.empty() ? Json() : Json::parse(text);
+  }
+};
+
+TEST_F(AgentWritesNetworkStatus, OfAPodOfTheNodeWheneverItIsAnother) {
+  put_pod("uid-1", "n1", {{"mine", "stays"}});
+  leave("uid-1", status_of("198.51.100.7"));
+  ASSERT_TRUE(eventually([&] { return written() == status_of("198.51.100.7"); })) << agent().problems();
+  EXPECT_EQ(annotations().value("mine", ""), "stays");
+  leave("uid-1", status_of("198.51.100.8"));
+  ASSERT_TRUE(eventually([&] { return written() == status_of("198.51.100.8"); })) << agent().problems();
+  const int before = server().patches();
+  leave("uid-1", status_of("198.51.100.8"));
+  put_pod("uid-1", "n1", annotations());
+  sleep_ms(500);
+  EXPECT_EQ(server().patches(), before) << "it says so already";
+  // Somebody else's hand.
+  put_pod("uid-1", "n1");
+  EXPECT_TRUE(eventually([&] { return written() == status_of("198.51.100.8"); }));
+  // And after the agent, which knows nothing of all this.
+  agent().kill();
+  leave("uid-1", status_of("198.51.100.9"));
+  agent().start();
+  EXPECT_TRUE(eventually([&] { return written() == status_of("198.51.100.9"); }));
+  EXPECT_FALSE(has_problems()) << agent().problems();
+}
+
+TEST_F(AgentWritesNetworkStatus, OfNoOtherPod) {
+  put_pod("uid-1", "n2");
+  leave("uid-1", status_of("198.51.100.7"));
+  leave("uid-2", status_of("198.51.100.8"));
+  sleep_ms(500);
+  EXPECT_EQ(server().patches(), 0);
+  // The one that has the name now, and not the one that had it.
+  put_pod("uid-2", "n1");
+  EXPECT_TRUE(eventually([&] { return written() == status_of("198.51.100.8"); }));
+  server().remove(kPods, "blue/vm");
+  const int before = server().patches();
+  leave("uid-2", status_of("198.51.100.9"));
+  sleep_ms(500);
+  EXPECT_LE(server().patches(), before + 1) << "a pod that is gone is not asked for again and again";
+  EXPECT_FALSE(has_problems()) << agent().problems();
+}
+
+TEST_F(AgentWritesNetworkStatus, RefusalsAndFilesThatCannotBeReadAreToldUntilTheyAreOver) {
+  server().fail(kStatusPath, {.status = 403}, 2);
+  leave("uid-1", status_of("198.51.100.7"));
+  EXPECT_TRUE(eventually([&] {
+    const std::string problems = agent().problems();
+    return problems.find("blue/vm") != std::string::npos && problems.find("RBAC") != std::string::npos;
+  })) << agent().problems();
+  EXPECT_TRUE(eventually([&] { return written() == status_of("198.51.100.7"); }, 20s));
+  EXPECT_TRUE(eventually([&] { return !has_problems(); })) << agent().problems();
+  spit(node().network_status_dir() / "uid-1.json", "no JSON");
+  EXPECT_TRUE(eventually([&] { return agent().problems().find("uid-1.json") != std::string::npos; }));
+  EXPECT_EQ(written(), status_of("198.51.100.7"));
+  leave("uid-1", status_of("198.51.100.8"));
+  EXPECT_TRUE(eventually([&] { return written() == status_of("198.51.100.8"); }));
+  EXPECT_TRUE(eventually([&] { return !has_problems(); })) << agent().problems();
+}
+
 TEST_F(AgentOnAnApiServer, PublishesNothingBeforeItKnowsEverything) {
   server().fail(kPolicies, {.status = 403}, 3);
   agent().start();

@@ -54,6 +54,7 @@ struct ApiServer::State {
   std::map<std::string, std::deque<ApiFault>> faults;
   std::map<std::string, int> lists;
   std::map<std::string, int> watches;
+  int patches = 0;
 
   // The fault that this request is to meet, if any.
   std::optional<ApiFault> take_fault(const std::string& path, bool watch) {
@@ -139,6 +140,39 @@ struct ApiServer::State {
             {"items", items.empty() ? Json(nullptr) : items}});
   }
 
+  // The lock is held.
+  void put(const std::string& path, Json object) {
+    object["metadata"]["resourceVersion"] = std::to_string(++version);
+    const std::string key = key_of(object);
+    auto& all = objects[path];
+    const std::string type = all.contains(key) ? "MODIFIED" : "ADDED";
+    all[key] = object;
+    events.push_back({version, path, type, std::move(object)});
+    happened.notify_all();
+  }
+
+  // A merge patch of a pod by its status, as far as the API server lets it change the pod.
+  void patch(const httplib::Request& request, httplib::Response& response) {
+    const std::lock_guard lock(mutex);
+    if (!token.empty() && request.get_header_value("Authorization") != "Bearer " + token)
+      return answer(response, 401, status(401, "Unauthorized"));
+    ++patches;
+    if (const auto fault = take_fault(request.path, false)) return misbehave(*fault, response);
+    if (request.get_header_value("Content-Type") != "application/merge-patch+json")
+      return answer(response, 415, status(415, "unsupported media type"));
+    const std::string key = std::string(request.matches[1]) + "/" + std::string(request.matches[2]);
+    auto& pods = objects["/api/v1/pods"];
+    const auto found = pods.find(key);
+    if (found == pods.end()) return answer(response, 404, status(404, "pods not found"));
+    const Json patch = Json::parse(request.body);
+    if (patch["metadata"].value("uid", "") != found->second["metadata"].value("uid", ""))
+      return answer(response, 409, status(409, "Precondition failed: UID in precondition"));
+    Json pod = found->second;
+    pod["metadata"]["annotations"].merge_patch(patch["metadata"].value("annotations", Json::object()));
+    put("/api/v1/pods", pod);
+    answer(response, 200, pod);
+  }
+
   void serve_watch(const httplib::Request& request, httplib::Response& response) {
     auto seen = std::make_shared<long>(std::stol(request.get_param_value("resourceVersion")));
     if (*seen < oldest) {
@@ -186,6 +220,10 @@ ApiServer::ApiServer(std::vector<std::string> resources, std::optional<TlsFiles>
   server.Get(".*", [state = state_.get()](const httplib::Request& request, httplib::Response& response) {
     state->handle(request, response);
   });
+  server.Patch("/api/v1/namespaces/([^/]+)/pods/([^/]+)/status",
+               [state = state_.get()](const httplib::Request& request, httplib::Response& response) {
+                 state->patch(request, response);
+               });
   if (port == 0)
     state_->port = server.bind_to_any_port("127.0.0.1");
   else if (server.bind_to_port("127.0.0.1", port))
@@ -226,12 +264,19 @@ void ApiServer::remove_resource(const std::string& path) {
 
 void ApiServer::put(const std::string& path, Json object) {
   const std::lock_guard lock(state_->mutex);
-  object["metadata"]["resourceVersion"] = std::to_string(++state_->version);
-  const std::string key = key_of(object);
-  const bool is_new = !state_->objects[path].contains(key);
-  state_->objects[path][key] = object;
-  state_->events.push_back({state_->version, path, is_new ? "ADDED" : "MODIFIED", std::move(object)});
-  state_->happened.notify_all();
+  state_->put(path, std::move(object));
+}
+
+Json ApiServer::get(const std::string& path, const std::string& key) const {
+  const std::lock_guard lock(state_->mutex);
+  const auto& all = state_->objects[path];
+  const auto found = all.find(key);
+  return found == all.end() ? Json() : found->second;
+}
+
+int ApiServer::patches() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->patches;
 }
 
 void ApiServer::remove(const std::string& path, const std::string& key) {

@@ -31,9 +31,9 @@ struct TlsFiles {
   std::string key;
 };
 
-// An API server in the test's process, as far as a client that lists and watches sees one: lists in pages,
-// watches with bookmarks, resource versions, 410 for what is too old, and faults to order. Speaks HTTP/1.1 on
-// the loop-back device.
+// An API server in the test's process, as far as a client that lists, watches and patches the status of pods
+// sees one: lists in pages, watches with bookmarks, resource versions, 410 for what is too old, and faults to
+// order. Speaks HTTP/1.1 on the loop-back device.
 class ApiServer {
  public:
   // `resources`: paths of what it knows, as "/api/v1/pods". With `port` 0 the kernel chooses one.
@@ -50,7 +50,8 @@ class ApiServer {
   void add_resource(const std::string& path);
   void remove_resource(const std::string& path);
   void put(const std::string& path, Json object);
-  void remove(const std::string& path, const std::string& key);  // "ns/name"
+  void remove(const std::string& path, const std::string& key);     // "ns/name"
+  Json get(const std::string& path, const std::string& key) const;  // null when there is none
   // Nothing is told to watches about what happens until they are ended and what they knew is too old.
   void forget_history();
   void end_watches();
@@ -61,6 +62,7 @@ class ApiServer {
 
   int lists(const std::string& path) const;  // how many requests there were
   int watches(const std::string& path) const;
+  int patches() const;  // of pods by their status, which is all that can be changed
 
  private:
   struct State;
