@@ -2,18 +2,10 @@
 // The cases of tests/conformance/policy as packets: the first one of each connection goes through the
 // source's egress and the destination's ingress, in the kernel's programs (BPF_PROG_TEST_RUN) and in native
 // code.
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-
-#include <ctime>
-
-#include "ebpf/policy.h"
-#include "ebpf/policy_layout.bpf.h"
-#include "ebpf/policy_programs.h"
-#include "ebpf/policy_tables.h"
 #include "policy/native_stage.h"
 #include "policy/store.h"
 #include "tests/support/host.h"
+#include "tests/support/kernel_stage.h"
 #include "tests/support/policy_cases.h"
 #include "tests/support/policy_frames.h"
 #include "tests/support/result.h"
@@ -22,16 +14,6 @@ namespace vmlane::test {
 namespace {
 
 constexpr std::size_t kConnections = 1 << 15;
-constexpr int kPass = -1;               // TC_ACT_UNSPEC
-constexpr std::uint32_t kWorkload = 0;  // the one without a class id, which is what a test run has
-
-std::uint32_t ticks() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<std::uint32_t>(
-      (static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec)) >>
-      VMLANE_CONNECTION_TICK_BITS);
-}
 
 // One workload, which is one pod after the other.
 class PolicyCasesKernel : public HostFixture {
@@ -39,10 +21,7 @@ class PolicyCasesKernel : public HostFixture {
   void SetUp() override {
     HostFixture::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    programs_.emplace(value_of(ebpf::policy_programs(node())));
-    const vmlane_policy_owner owner{};
-    ASSERT_EQ(bpf_map_update_elem(programs_->map(ebpf::PolicyMap::kOwners), &kWorkload, &owner, BPF_ANY), 0);
-    tables_.emplace(value_of(ebpf::PolicyTables::open(node(), {.connections = kConnections})));
+    stage_.emplace(node(), kConnections);
   }
 
   void publish(const PolicyStep& step) {
@@ -51,7 +30,7 @@ class PolicyCasesKernel : public HostFixture {
     store_.put(objects_);
     const auto block = store_.publish().block;
     block_.assign(block.begin(), block.end());
-    ASSERT_TRUE(succeeded(tables_->publish(++generation_, block_, {})));
+    ASSERT_TRUE(succeeded(stage_->tables().publish(++generation_, block_, {})));
     native_.use_tables({block_.data(), static_cast<std::uint32_t>(block_.size() * sizeof(block_[0]))},
                        static_cast<std::uint32_t>(generation_));
   }
@@ -65,23 +44,14 @@ class PolicyCasesKernel : public HostFixture {
     const std::uint64_t number = std::uint64_t{incarnation_} << 32 | (*endpoint + 1);
     workload.endpoint[0] = number;
     workload.endpoint[1] = number;
-    EXPECT_EQ(bpf_map_update_elem(programs_->map(ebpf::PolicyMap::kSubjects), &kWorkload, &workload, BPF_ANY),
-              0);
-    const bool by_kernel = kernel_passes(frame, egress);
-    const bool natively =
-        native_.decide(frame, workload, egress ? VMLANE_POLICY_EGRESS : VMLANE_POLICY_INGRESS, ticks(), true)
-            .passes();
+    stage_->set_workload(workload);
+    const bool by_kernel = stage_->passes(frame, egress);
+    const bool natively = native_
+                              .decide(frame, workload, egress ? VMLANE_POLICY_EGRESS : VMLANE_POLICY_INGRESS,
+                                      stage_ticks(), true)
+                              .passes();
     EXPECT_EQ(by_kernel, natively) << (egress ? "egress of " : "ingress of ") << pod;
     return by_kernel;
-  }
-  bool kernel_passes(const Frame& frame, bool egress) const {
-    Frame out(frame.size() + 256);
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
-                .data_size_in = static_cast<std::uint32_t>(frame.size()),
-                .data_size_out = static_cast<std::uint32_t>(out.size()));
-    const int program = (egress ? programs_->from : programs_->to).get();
-    EXPECT_EQ(bpf_prog_test_run_opts(program, &options), 0);
-    return static_cast<int>(options.retval) == kPass;
   }
 
   // The pod that is an end, by its name or by its address.
@@ -105,8 +75,7 @@ class PolicyCasesKernel : public HostFixture {
                         .destination_port = probe.port});
   }
 
-  std::optional<ebpf::PolicyPrograms> programs_;
-  std::optional<ebpf::PolicyTables> tables_;
+  std::optional<KernelStage> stage_;
   policy::NativeStage native_{kConnections, 1};
   policy::Objects objects_;
   policy::Store store_;

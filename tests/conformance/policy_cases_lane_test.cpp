@@ -8,8 +8,6 @@
 namespace vmlane::test {
 namespace {
 
-constexpr const char* kSubjectPod = "x/a";
-
 class PolicyCasesLane : public PolicyOnALane {
  protected:
   // With the addresses that x/a has in the cases.
@@ -26,20 +24,8 @@ class PolicyCasesLane : public PolicyOnALane {
   // The first packet of the connection at the workload; nothing where it is no end of it, where the other end
   // has no address, and where that is a node: those are told by how they come.
   std::optional<PacketSpec> packet(const policy::Objects& objects, const policy::Probe& probe) {
-    const bool inward = probe.to.pod == kSubjectPod;
-    const policy::End& other = inward ? probe.from : probe.to;
-    const bool is_end = inward || probe.from.pod == kSubjectPod;
-    if (!is_end || other.pod == kSubjectPod || probe.network != policy::kDefaultNetwork) return std::nullopt;
-    const auto own = address_of(objects, inward ? probe.to : probe.from, probe);
-    const auto far = address_of(objects, other, probe);
-    const bool node = far && !far->v6 && far->to_string().starts_with("198.51.100.");
-    if (!own || !far || far->v6 != own->v6 || node) return std::nullopt;
     port_ = static_cast<std::uint16_t>(port_ == 60'000 ? 20'000 : port_ + 1);
-    return PacketSpec{.source = inward ? *far : *own,
-                      .destination = inward ? *own : *far,
-                      .protocol = probe.protocol,
-                      .source_port = port_,
-                      .destination_port = probe.port};
+    return case_packet(objects, probe, port_);
   }
 
   std::uint16_t port_ = 20'000;
@@ -55,13 +41,13 @@ TEST_P(PolicyCasesLane, TrafficIsWhatTheCasesExpect) {
       if (number++ % stride != 0) continue;
       for (const PolicyStep& step : one.steps) {
         const policy::Objects objects = policy_objects(step);
-        publish_objects(objects, kSubjectPod);
+        publish_objects(objects, kCasePod);
         const policy::Store store = policy::compile(objects);
         for (const PolicyExpectation& expected : step.expectations) {
           const auto spec = packet(objects, expected.probe);
           if (!spec) continue;
           // The other end's policies are not this link's.
-          const bool inward = expected.probe.to.pod == kSubjectPod;
+          const bool inward = expected.probe.to.pod == kCasePod;
           const auto verdict = store.ask(expected.probe);
           ASSERT_TRUE(verdict);
           const bool here = inward ? verdict->ingress.allowed : verdict->egress.allowed;

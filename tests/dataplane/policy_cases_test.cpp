@@ -16,8 +16,6 @@
 namespace vmlane::test {
 namespace {
 
-constexpr const char* kCasePod = "x/a";
-
 class SwitchPolicyCases : public SwitchTest {
  protected:
   void attach_as_in_the_cases() {
@@ -57,23 +55,9 @@ class SwitchPolicyCases : public SwitchTest {
         << slurp(log_file());
   }
 
-  // The first packet of the connection; nothing where x/a is no end of it, where the other end has no
-  // address, and where that is a node: those are told by how they come.
   std::optional<PacketSpec> packet(const policy::Objects& objects, const policy::Probe& probe) {
-    const bool inward = probe.to.pod == kCasePod;
-    const policy::End& other = inward ? probe.from : probe.to;
-    const bool is_end = inward || probe.from.pod == kCasePod;
-    if (!is_end || other.pod == kCasePod || probe.network != policy::kDefaultNetwork) return std::nullopt;
-    const auto own = address_of(objects, inward ? probe.to : probe.from, probe);
-    const auto far = address_of(objects, other, probe);
-    const bool node = far && !far->v6 && far->to_string().starts_with("198.51.100.");
-    if (!own || !far || far->v6 != own->v6 || node) return std::nullopt;
     port_ = static_cast<std::uint16_t>(port_ == 60'000 ? 20'000 : port_ + 1);
-    return PacketSpec{.source = inward ? *far : *own,
-                      .destination = inward ? *own : *far,
-                      .protocol = probe.protocol,
-                      .source_port = port_,
-                      .destination_port = probe.port};
+    return case_packet(objects, probe, port_);
   }
 
   bool passes_as(const PacketSpec& spec, bool inward) {

@@ -1,22 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The policy stage in the kernel: the same as native code for every packet of the same sequence, under tables
 // that change meanwhile.
-#include <bpf/bpf.h>
-#include <bpf/libbpf.h>
-
 #include <algorithm>
 #include <map>
 #include <random>
 
 #include "core/names.h"
-#include "ebpf/policy.h"
-#include "ebpf/policy_layout.bpf.h"
-#include "ebpf/policy_programs.h"
-#include "ebpf/policy_tables.h"
 #include "policy/native_stage.h"
 #include "policy/reader.h"
 #include "policy/store.h"
 #include "tests/support/host.h"
+#include "tests/support/kernel_stage.h"
 #include "tests/support/long_run.h"
 #include "tests/support/policy_frames.h"
 #include "tests/support/policy_world.h"
@@ -25,48 +19,27 @@
 namespace vmlane::test {
 namespace {
 
-using ebpf::PolicyMap;
-using ebpf::PolicyTables;
 using policy::NativeStage;
 
 // So many that none is crowded out: the two sides sort them into sets by seeds of their own.
 constexpr std::size_t kConnections = 1 << 15;
-constexpr int kPass = -1;  // TC_ACT_UNSPEC
 
-std::uint32_t ticks() {
-  timespec now{};
-  ::clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-  return static_cast<std::uint32_t>(
-      (static_cast<std::uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(now.tv_nsec)) >>
-      VMLANE_CONNECTION_TICK_BITS);
-}
-
-// A context like the kernel's; filters put the class id where a test run must not, so the test's workload is
-// the one with key 0.
 class PolicyStageTest : public HostFixture {
  protected:
   void SetUp() override {
     HostFixture::SetUp();
     if (IsSkipped() || HasFatalFailure()) return;
-    programs_.emplace(value_of(ebpf::policy_programs(node())));
-    const std::uint32_t key = 0;
-    const vmlane_policy_owner owner{};
-    ASSERT_EQ(bpf_map_update_elem(programs_->map(PolicyMap::kOwners), &key, &owner, BPF_ANY), 0);
-    tables_.emplace(value_of(PolicyTables::open(node(), {.connections = kConnections})));
+    stage_.emplace(node(), kConnections);
   }
   // A workload that was not there before.
   void introduce(std::uint32_t flags) {
-    tables_->flush();
+    stage_->tables().flush();
     const std::uint32_t last = workload_.incarnation;
     workload_ = {};
     workload_.incarnation = last + 1;
     native_ = NativeStage(kConnections, 1);
     workload_.flags = flags;
-    write_workload();
-  }
-  void write_workload() const {
-    const std::uint32_t key = 0;
-    ASSERT_EQ(bpf_map_update_elem(programs_->map(PolicyMap::kSubjects), &key, &workload_, BPF_ANY), 0);
+    stage_->set_workload(workload_);
   }
   // Puts what the store has to say in force, here and there; false when it does not know the workload any
   // more.
@@ -77,39 +50,29 @@ class PolicyStageTest : public HostFixture {
     generation_++;
     if (publication.whole || block_.empty()) {
       block_.assign(publication.block.begin(), publication.block.end());
-      EXPECT_TRUE(succeeded(tables_->publish(generation_, block_, {})));
+      EXPECT_TRUE(succeeded(stage_->tables().publish(generation_, block_, {})));
     } else {
       changes_++;
-      EXPECT_TRUE(succeeded(tables_->change(generation_, publication.phases.size(),
-                                            [&](std::size_t phase, std::span<std::uint64_t> block) {
-                                              policy::write_phase(block, publication.phases[phase]);
-                                              policy::write_phase(block_, publication.phases[phase]);
-                                            })));
+      EXPECT_TRUE(succeeded(stage_->tables().change(generation_, publication.phases.size(),
+                                                    [&](std::size_t phase, std::span<std::uint64_t> block) {
+                                                      policy::write_phase(block, publication.phases[phase]);
+                                                      policy::write_phase(block_, publication.phases[phase]);
+                                                    })));
     }
     const std::uint64_t number = std::uint64_t{workload_.incarnation} << 32 | (*endpoint + 1);
     workload_.endpoint[0] = number;
     workload_.endpoint[1] = number;
-    write_workload();
+    stage_->set_workload(workload_);
     native_.use_tables({block_.data(), static_cast<std::uint32_t>(block_.size() * sizeof(block_[0]))},
                        static_cast<std::uint32_t>(generation_));
     return true;
   }
-  bool kernel_passes(const Frame& frame, bool egress) const {
-    Frame out(frame.size() + 256);
-    LIBBPF_OPTS(bpf_test_run_opts, options, .data_in = frame.data(), .data_out = out.data(),
-                .data_size_in = static_cast<std::uint32_t>(frame.size()),
-                .data_size_out = static_cast<std::uint32_t>(out.size()));
-    const int program = (egress ? programs_->from : programs_->to).get();
-    EXPECT_EQ(bpf_prog_test_run_opts(program, &options), 0);
-    return static_cast<int>(options.retval) == kPass;
-  }
   NativeStage::Outcome natively(const Frame& frame, bool egress) {
-    return native_.decide(frame, workload_, egress ? VMLANE_POLICY_EGRESS : VMLANE_POLICY_INGRESS, ticks(),
-                          true);
+    return native_.decide(frame, workload_, egress ? VMLANE_POLICY_EGRESS : VMLANE_POLICY_INGRESS,
+                          stage_ticks(), true);
   }
 
-  std::optional<ebpf::PolicyPrograms> programs_;
-  std::optional<PolicyTables> tables_;
+  std::optional<KernelStage> stage_;
   NativeStage native_{kConnections, 1};
   vmlane_policy_workload workload_{};
   std::vector<std::uint64_t> block_;
@@ -250,7 +213,7 @@ TEST_F(PolicyStageTest, KernelAndNativeCodeAgreeOnEveryPacketOfASequence) {
       }
       const Traffic::Packet packet = traffic.next();
       const auto outcome = natively(packet.frame, packet.egress);
-      const bool passes = kernel_passes(packet.frame, packet.egress);
+      const bool passes = stage_->passes(packet.frame, packet.egress);
       ASSERT_EQ(passes, outcome.passes())
           << "seed " << seed << ", packet " << i << (packet.egress ? ", egress " : ", ingress ")
           << packet.spec.source.to_string() << " to " << packet.spec.destination.to_string() << " protocol "

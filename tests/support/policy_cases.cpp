@@ -142,6 +142,23 @@ const std::map<std::string, Json>& policy_world(const std::string& file) {
   return world->second;
 }
 
+std::optional<PacketSpec> case_packet(const policy::Objects& objects, const policy::Probe& probe,
+                                      std::uint16_t source_port) {
+  const bool inward = probe.to.pod == kCasePod;
+  const policy::End& other = inward ? probe.from : probe.to;
+  const bool is_end = inward || probe.from.pod == kCasePod;
+  if (!is_end || other.pod == kCasePod || probe.network != policy::kDefaultNetwork) return std::nullopt;
+  const auto own = address_of(objects, inward ? probe.to : probe.from, probe);
+  const auto far = address_of(objects, other, probe);
+  const bool node = far && !far->v6 && far->to_string().starts_with("198.51.100.");
+  if (!own || !far || far->v6 != own->v6 || node) return std::nullopt;
+  return PacketSpec{.source = inward ? *far : *own,
+                    .destination = inward ? *own : *far,
+                    .protocol = probe.protocol,
+                    .source_port = source_port,
+                    .destination_port = probe.port};
+}
+
 std::vector<std::string> policy_case_files(const std::string& below) {
   std::vector<std::string> files;
   for (const auto& entry : fs::directory_iterator(directory() / below)) {

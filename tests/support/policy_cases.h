@@ -10,6 +10,7 @@
 #include "core/json.h"
 #include "policy/objects.h"
 #include "policy/probe.h"
+#include "tests/support/policy_frames.h"
 
 // The cases of tests/conformance/policy, whose README.md says how they are written.
 namespace vmlane::test {
@@ -37,6 +38,14 @@ policy::Objects policy_objects(const PolicyStep& step);
 // The address of an end on the probe's network in its family; nothing for a pod without one.
 std::optional<IpAddress> address_of(const policy::Objects& objects, const policy::End& end,
                                     const policy::Probe& probe);
+
+// The pod of the cases that real traffic is sent from and to.
+inline constexpr const char* kCasePod = "x/a";
+// The first packet of a probe's connection from or to that pod. Nothing when it is no end or both, on other
+// networks than the default one, where the other end has no address, and where that is a node: a node is told
+// by how its frames come.
+std::optional<PacketSpec> case_packet(const policy::Objects& objects, const policy::Probe& probe,
+                                      std::uint16_t source_port);
 
 // Names of the files with cases in the directory or one below it, sorted.
 std::vector<std::string> policy_case_files(const std::string& below = {});
