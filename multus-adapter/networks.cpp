@@ -228,11 +228,10 @@ std::string LintProblem::text() const {
 }
 
 std::vector<LintProblem> lint(const NetworkAttachmentDefinition& nad, const fs::path& conf_dir) {
-  using Severity = LintProblem::Severity;
   const auto text = config_text(nad, conf_dir);
-  if (!text) return {{Severity::kError, nad.id(), "", text.error().text()}};
+  if (!text) return {{LintProblem::Severity::kError, nad.id(), "", text.error().text()}};
   const auto config = parse_json(text->text, text->source);
-  if (!config) return {{Severity::kError, nad.id(), "", config.error().text()}};
+  if (!config) return {{LintProblem::Severity::kError, nad.id(), "", config.error().text()}};
   std::vector<LintProblem> problems;
   for (const auto& found : {check_structure(*config), check_keys(*config)}) {
     for (const ConfigProblem& problem : found) {
@@ -243,7 +242,7 @@ std::vector<LintProblem> lint(const NetworkAttachmentDefinition& nad, const fs::
   // A warning about something else does not make up for it.
   if (first_error(check_structure(*config), text->text, text->source)) {
     const auto version = choose_version(*config, text->source);
-    if (!version) problems.push_back({Severity::kError, nad.id(), "", version.error().text()});
+    if (!version) problems.push_back({LintProblem::Severity::kError, nad.id(), "", version.error().text()});
   }
   // The same slip may be seen by both checks.
   std::vector<LintProblem> unique;
