@@ -191,8 +191,9 @@ TEST_F(AgentWritesNetworkStatus, OfAPodOfTheNodeWheneverItIsAnother) {
 }
 
 TEST_F(AgentWritesNetworkStatus, OfNoOtherPod) {
-  put_pod("uid-1", "n2");
-  leave("uid-1", status_of("198.51.100.7"));
+  put(kPods,
+      pod_text("far", {{"app", "vm"}}, {{"metadata", {{"uid", "uid-3"}}}, {"spec", {{"nodeName", "n2"}}}}));
+  leave("uid-3", status_of("198.51.100.7"));
   leave("uid-2", status_of("198.51.100.8"));
   sleep_ms(500);
   EXPECT_EQ(server().patches(), 0);
