@@ -10,31 +10,12 @@
 #include <string>
 #include <string_view>
 
+#include "core/hex.h"
+
 namespace vmlane::answers {
 namespace {
 
 constexpr std::size_t kHead = offsetof(vmlane_answers, templates);
-constexpr int kHex = 16;
-
-std::string to_hex(std::span<const std::uint8_t> bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    text += kDigits[byte / kHex];
-    text += kDigits[byte % kHex];
-  }
-  return text;
-}
-
-bool from_hex(std::string_view text, std::span<std::uint8_t> bytes) {
-  if (text.size() != 2 * bytes.size()) return false;
-  for (std::size_t i = 0; i < bytes.size(); i++) {
-    const char* digits = text.data() + 2 * i;
-    const auto [end, error] = std::from_chars(digits, digits + 2, bytes[i], kHex);
-    if (error != std::errc() || end != digits + 2) return false;
-  }
-  return true;
-}
 
 // The layout is plain bytes.
 const std::uint8_t* bytes_of(const vmlane_answers& answers) {

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "core/hex.h"
 #include "core/json_rpc.h"
 #include "core/keeper_paths.h"
 #include "dataplane/switch.h"
@@ -250,18 +251,10 @@ Result<Json> Switch::read_capture(const Json& params) {
   const auto wall = std::chrono::system_clock::now().time_since_epoch();
   Json rows = Json::array();
   for (const Capture::Frame& frame : frames) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    constexpr unsigned kHalfByte = 4;
-    constexpr unsigned kLowHalf = 0xf;
-    std::string hex;
-    for (const std::uint8_t byte : frame.bytes) {
-      hex += kDigits[byte >> kHalfByte];
-      hex += kDigits[byte & kLowHalf];
-    }
     const auto time = std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count() -
                       static_cast<std::int64_t>(now - std::min(frame.time, now));
     rows.push_back(
-        {{"time", time}, {"sent", frame.sent}, {"length", frame.length}, {"bytes", std::move(hex)}});
+        {{"time", time}, {"sent", frame.sent}, {"length", frame.length}, {"bytes", to_hex(frame.bytes)}});
   }
   return Json{{"over", over}, {"frames", std::move(rows)}};
 }

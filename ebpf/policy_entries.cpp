@@ -9,6 +9,7 @@
 #include <ctime>
 #include <vector>
 
+#include "core/hex.h"
 #include "ebpf/libbpf_error.h"
 #include "ebpf/policy_maps.h"
 #include "ebpf/workload_layout.bpf.h"
@@ -25,15 +26,7 @@ void write_attachment(std::string_view attachment_id, vmlane_policy_owner& owner
 }
 
 std::string attachment_of(const vmlane_policy_owner& owner) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  constexpr unsigned kHalfByte = 4;
-  constexpr unsigned kMask = 0xf;
-  std::string id;
-  for (const std::uint8_t byte : owner.attachment) {
-    id += kDigits[byte >> kHalfByte];
-    id += kDigits[byte & kMask];
-  }
-  return id;
+  return to_hex(owner.attachment);
 }
 
 std::optional<vmlane_policy_owner> policy_owner(int owners_map, std::uint32_t key) {

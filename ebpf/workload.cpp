@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "core/hash.h"
+#include "core/hex.h"
 #include "ebpf/learned_addresses.h"
 #include "ebpf/libbpf_error.h"
 #include "ebpf/program.h"
@@ -58,15 +59,7 @@ void write_id(std::string_view attachment_id, std::uint8_t* bytes) {
 }
 
 std::string id_of(const vmlane_guard& guard) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  constexpr unsigned kHalfByte = 4;
-  constexpr unsigned kMask = 0xf;
-  std::string id;
-  for (const std::uint8_t byte : guard.owner) {
-    id += kDigits[byte >> kHalfByte];
-    id += kDigits[byte & kMask];
-  }
-  return id;
+  return to_hex(guard.owner);
 }
 
 bool is_of(const vmlane_guard& guard, std::string_view attachment_id) {

@@ -14,6 +14,7 @@
 #include <cstdint>
 
 #include "core/base64.h"
+#include "core/hex.h"
 #include "lab/qemu_command.h"
 
 namespace vmlane::lab {
@@ -32,13 +33,7 @@ std::string make_nonce() {
   std::array<std::uint8_t, 16> bytes{};
   // Never short for so few bytes; the kernel waits for its pool at boot only.
   [[maybe_unused]] const ssize_t got = ::getrandom(bytes.data(), bytes.size(), 0);
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const std::uint8_t byte : bytes) {
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
+  return to_hex(bytes);
 }
 
 }  // namespace
