@@ -228,6 +228,29 @@ TEST_F(SwitchPolicy, TellsWhatItDroppedAndWhy) {
   EXPECT_LE(events, 40U);
 }
 
+TEST_F(SwitchPolicy, TellsWhatPassesByAuditAlone) {
+  start_switch();
+  add_guests();
+  Json audited = policy_object(kDenyAll);
+  audited["metadata"]["annotations"] = {{"vmlane.io/policy-mode", "audit"}};
+  publish({audited});
+  EXPECT_TRUE(comes(client_, server_, {.source_port = 40'001}));
+  EXPECT_EQ(drops_at(server_, "policy"), 0U);
+  ASSERT_TRUE(eventually([&] { return ask("policy.drops")["drops"].size() == 1; }, kPatience));
+  const Json passed = ask("policy.drops")["drops"][0];
+  EXPECT_EQ(passed["audit"], true) << passed;
+  EXPECT_EQ(passed["policy"], "blue/guard") << passed;
+  const Json counted = ask("policy.counters");
+  ASSERT_EQ(counted.size(), 1U) << counted;
+  EXPECT_EQ(counted[0]["audited"], 1) << counted;
+  EXPECT_EQ(counted[0]["hits"], 0) << counted;
+  // The same in force.
+  publish({policy_object(kDenyAll)});
+  EXPECT_FALSE(comes(client_, server_, {.source_port = 40'002}));
+  ASSERT_TRUE(eventually([&] { return ask("policy.drops")["drops"].size() == 2; }, kPatience));
+  EXPECT_EQ(ask("policy.drops")["drops"][1]["audit"], false);
+}
+
 TEST_F(SwitchPolicy, ExemptsTheNodeOnlyWhereItIsTold) {
   start_switch();
   std::filesystem::create_directories(node().state_dir);
