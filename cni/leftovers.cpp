@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "cni/detach.h"
+#include "cni/recorded_call.h"
 #include "core/files.h"
 #include "core/names.h"
 
@@ -56,17 +57,8 @@ Result<bool> sandbox_is_gone(const Node& node, const AttachmentRecord& record,
 
 Result<> delete_by_plugin(const Environment& caller, const AttachmentRecord& record,
                           const std::string& cni_path) {
-  const std::string path = cni_path.empty() ? record.cni_path : cni_path + ":" + record.cni_path;
-  VMLANE_ASSIGN(const auto program, find_plugin(path, record.plugin));
-  Environment env = caller;
-  env.erase("VMLANE_FAULT");
-  env["CNI_COMMAND"] = "DEL";
-  env["CNI_CONTAINERID"] = record.key.container_id;
-  env["CNI_NETNS"] = record.netns.path;
-  env["CNI_IFNAME"] = record.key.ifname;
-  env["CNI_ARGS"] = record.cni_args;
-  env["CNI_PATH"] = path;
-  VMLANE_TRY(run_plugin(program, env, to_text(record.netconf)));
+  VMLANE_ASSIGN(const RecordedCall call, recorded_delete(caller, record, cni_path));
+  VMLANE_TRY(run_plugin(call.program, call.env, call.input));
   return {};
 }
 

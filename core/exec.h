@@ -1,35 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
-#include <cstddef>
 #include <filesystem>
-#include <map>
-#include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "core/error.h"
 #include "core/json.h"
+#include "core/process.h"
 
 // Running another CNI plugin: an IPAM plugin for a lane plugin, a delegate for vmlane-multus. Follows the CNI
 // specification 1.1.0, "Plugin Delegation": configuration on stdin, parameters in the environment, result or
 // error object on stdout, log text on stderr.
 namespace vmlane {
-
-using Environment = std::map<std::string, std::string, std::less<>>;
-
-struct ExecLimits {
-  // Well under the 4 minutes after which a kubelet gives up, so that a hanging delegate still leaves time to
-  // undo the others.
-  std::chrono::milliseconds timeout = std::chrono::seconds(120);
-  // Of stdout and of stderr, in bytes. A result is a few KiB.
-  std::size_t max_output = std::size_t{4} << 20;
-};
-
-// A descriptor of ours that a plugin inherits, -1 for none: with the descriptor of a lock, what the lock
-// guards stays guarded until the plugin has ended, even if we are killed before.
-using InheritedFd = int;
 
 // The program of plugin `type`: the first regular executable file of that name in the directories of
 // `cni_path` (colon-separated). `type` must be a safe identifier (Code::kInvalidConfig). Not found is
@@ -51,17 +35,18 @@ class RunningPlugin {
  public:
   static Result<RunningPlugin> start(const std::filesystem::path& program, const Environment& env,
                                      std::string_view input, InheritedFd inherited = -1);
-  RunningPlugin(RunningPlugin&&) noexcept;
-  RunningPlugin& operator=(RunningPlugin&&) noexcept;
-  ~RunningPlugin();
 
+  // Readable once it has ended.
+  int fd() const { return process_.fd(); }
   // Waits for its end; the time of `limits` counts from the call. What run_plugin gives.
   Result<std::string> finish(const ExecLimits& limits = {});
 
  private:
-  struct State;
-  explicit RunningPlugin(std::unique_ptr<State> state);
-  std::unique_ptr<State> state_;
+  RunningPlugin(std::filesystem::path program, Process process)
+      : program_(std::move(program)), process_(std::move(process)) {}
+
+  std::filesystem::path program_;
+  Process process_;
 };
 
 // The result object on a plugin's standard output after ADD. Empty or other text is an error: exit status 0

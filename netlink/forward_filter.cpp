@@ -56,9 +56,26 @@ Result<> append_nft_chains(Nftables& nftables, const std::string& bridge, std::v
                      .table = base.chain.table.name,
                      .name = base.chain.name,
                      .drops = base.drops,
-                     .accepts = accepts});
+                     .accepts = accepts,
+                     .obstacle = {}});
   }
   return {};
+}
+
+Result<std::optional<ForwardChain>> legacy_chain(bool v6, const std::string& bridge) {
+  VMLANE_ASSIGN(const LegacyForward forward, legacy_forward(v6, comment_for(bridge)));
+  if (!forward.drops && !forward.accepts) return std::nullopt;
+  VMLANE_ASSIGN(const auto program, legacy_program(v6));
+  const std::string family = v6 ? "ip6" : "ip";
+  return ForwardChain{
+      .family = family,
+      .table = "filter",
+      .name = "FORWARD",
+      .legacy = true,
+      .drops = forward.drops,
+      .accepts = forward.accepts,
+      .obstacle =
+          program ? "" : std::string("the node has no program ip") + (v6 ? "6" : "") + "tables-legacy"};
 }
 
 }  // namespace
@@ -83,16 +100,18 @@ Result<std::vector<ForwardChain>> forward_chains(const Namespace& network_namesp
   if (nftables) VMLANE_TRY(append_nft_chains(*nftables, bridge, found));
   if (!nftables && nftables.error().code != Code::kNotFound) return fail(nftables.error());
   for (const bool v6 : {false, true}) {
-    VMLANE_ASSIGN(const bool drops, network_namespace.run<bool>([v6] { return legacy_forward_drops(v6); }));
-    if (drops)
-      found.push_back(
-          {.family = v6 ? "ip6" : "ip", .table = "filter", .name = "FORWARD", .legacy = true, .drops = true});
+    VMLANE_ASSIGN(auto chain, network_namespace.run<std::optional<ForwardChain>>(
+                                  [&] { return legacy_chain(v6, bridge); }));
+    if (chain) found.push_back(std::move(*chain));
   }
   return found;
 }
 
 Result<> accept_bridged(const Namespace& network_namespace, const ForwardChain& chain,
                         const std::string& bridge) {
+  if (chain.legacy)
+    return network_namespace.run<void>(
+        [&] { return accept_in_legacy(chain.family == "ip6", bridge, comment_for(bridge)); });
   VMLANE_ASSIGN(Nftables nftables, Nftables::open(network_namespace));
   const NftChain where = nft_chain(chain);
   const NftRule rule{
@@ -109,6 +128,9 @@ Result<> accept_bridged(const Namespace& network_namespace, const ForwardChain& 
 
 Result<> withdraw_accept(const Namespace& network_namespace, const ForwardChain& chain,
                          const std::string& bridge) {
+  if (chain.legacy)
+    return network_namespace.run<void>(
+        [&] { return withdraw_from_legacy(chain.family == "ip6", bridge, comment_for(bridge)); });
   VMLANE_ASSIGN(Nftables nftables, Nftables::open(network_namespace));
   const NftChain where = nft_chain(chain);
   return nftables.update(where.table, "remove the rule for bridge " + bridge + " from " + subject(chain),

@@ -19,9 +19,12 @@ struct ForwardChain {
   std::string family;  // "ip", "ip6", "inet"
   std::string table;
   std::string name;
-  bool legacy = false;   // of iptables-legacy, which nf_tables does not show and no rule of ours can enter
+  bool legacy = false;   // of iptables-legacy, which nf_tables does not show
   bool drops = false;    // what no rule decides about
   bool accepts = false;  // has our rule for the bridge
+  // Why accept_bridged() and withdraw_accept() cannot change it: of iptables-legacy, whose program the node
+  // does not have. Empty: they can.
+  std::string obstacle;
 };
 
 // What hands frames of one family that the bridge forwards to the firewall: "sysctl net.bridge.bridge-nf-...
@@ -33,8 +36,7 @@ Result<std::optional<std::string>> bridge_netfilter_switch(const Namespace& netw
 Result<std::vector<ForwardChain>> forward_chains(const Namespace& network_namespace,
                                                  const std::string& bridge);
 
-// Puts our rule, which accepts what comes from and goes to the bridge, at the chain's head, once. Not for a
-// legacy chain.
+// Puts our rule, which accepts what comes from and goes to the bridge, at the chain's head, once.
 Result<> accept_bridged(const Namespace& network_namespace, const ForwardChain& chain,
                         const std::string& bridge);
 // Takes it out again; gone already is success.

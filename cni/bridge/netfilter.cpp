@@ -96,11 +96,15 @@ Error dropped(Code code, const std::string& bridge, const std::vector<Drop>& dro
 }
 
 // What "accept" cannot help.
-Result<> refuse_legacy(Code code, const std::string& bridge, const std::vector<Drop>& drops) {
-  const auto legacy = std::ranges::find_if(drops, [](const Drop& drop) { return drop.chain.legacy; });
-  if (legacy == drops.end()) return {};
-  return fail(code, text_of(bridge, {*legacy}) + ", where key \"bridgeNetfilter\" cannot add a rule",
-              "switch that off (0), or accept the frames there yourself and set the key to \"ignore\"");
+Result<> refuse_unchangeable(Code code, const std::string& bridge, const std::vector<Drop>& drops) {
+  const auto found =
+      std::ranges::find_if(drops, [](const Drop& drop) { return !drop.chain.obstacle.empty(); });
+  if (found == drops.end()) return {};
+  return fail(code,
+              text_of(bridge, {*found}) +
+                  ", where key \"bridgeNetfilter\" cannot add a rule: " + found->chain.obstacle,
+              "install it, or switch that off (0), or accept the frames there yourself and set the key to "
+              "\"ignore\"");
 }
 
 bool counts_on_rules(const AttachmentRecord& record) {
@@ -142,7 +146,7 @@ Result<> settle_bridge_netfilter(Attachment& attachment, const std::string& brid
     if (!findings.drops.empty()) return fail(dropped(Code::kConflict, bridge, findings.drops));
     return findings.accepted ? share_rules(attachment) : Result<>();
   }
-  VMLANE_TRY(refuse_legacy(Code::kConflict, bridge, findings.drops));
+  VMLANE_TRY(refuse_unchangeable(Code::kConflict, bridge, findings.drops));
   for (const Drop& drop : findings.drops) {
     VMLANE_TRY(attachment.transaction.step("accept what the bridge forwards in " + name_of(drop.chain), [&] {
       return kernel.accept_bridged(attachment.host, drop.chain, bridge);
@@ -161,7 +165,7 @@ Result<> check_bridge_netfilter(const Inspection& inspection, BridgeNetfilter mo
   if (findings.drops.empty()) return {};
   if (mode == BridgeNetfilter::kFail || !counts_on_rules(inspection.record))
     return fail(dropped(Code::kChanged, bridge, findings.drops));
-  VMLANE_TRY(refuse_legacy(Code::kChanged, bridge, findings.drops));
+  VMLANE_TRY(refuse_unchangeable(Code::kChanged, bridge, findings.drops));
   VMLANE_ASSIGN(const auto lock, lock_bridge(node.config, bridge));
   for (const Drop& drop : findings.drops) {
     node.log.warning("the rule that accepts what the bridge forwards is not there; it is put in",
@@ -179,7 +183,12 @@ Result<> release_bridge_netfilter(const Reclaim& reclaim, const std::string& bri
     if (!others || std::ranges::any_of(*others, counts_on_rules)) return {};
     VMLANE_ASSIGN(const auto chains, reclaim.node.kernel.forward_chains(reclaim.host, bridge));
     for (const netlink::ForwardChain& chain : chains) {
-      if (chain.accepts) VMLANE_TRY(reclaim.node.kernel.withdraw_accept(reclaim.host, chain, bridge));
+      if (!chain.accepts) continue;
+      if (chain.obstacle.empty())
+        VMLANE_TRY(reclaim.node.kernel.withdraw_accept(reclaim.host, chain, bridge));
+      else  // a pod that cannot be removed would be worse
+        reclaim.node.log.warning("the rule that accepts what the bridge forwards stays",
+                                 {{"bridge", bridge}, {"chain", name_of(chain)}, {"why", chain.obstacle}});
     }
     return {};
   });
@@ -192,7 +201,8 @@ Result<> bridge_netfilter_status(const Node& node, const netlink::Namespace& hos
   if (const auto ipam = config.find("ipam"); ipam != config.end()) collect_families(*ipam, named);
   VMLANE_ASSIGN(const Findings findings, look(node.kernel, host, bridge, named.or_both()));
   if (findings.drops.empty()) return {};
-  if (mode == BridgeNetfilter::kAccept) return refuse_legacy(Code::kNotAvailable, bridge, findings.drops);
+  if (mode == BridgeNetfilter::kAccept)
+    return refuse_unchangeable(Code::kNotAvailable, bridge, findings.drops);
   return fail(dropped(Code::kNotAvailable, bridge, findings.drops));
 }
 

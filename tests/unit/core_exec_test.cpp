@@ -97,6 +97,20 @@ TEST_F(ExecTest, BackgroundChildThatKeepsOutputOpenIsNotWaitedFor) {
   EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(4));
 }
 
+TEST_F(ExecTest, ProgramOfTheNodeGetsItsArgumentsAndIsQuotedWhenItFails) {
+  const auto path = script("tool", R"(printf '%s|' "$@"; [ "$1" = ok ] || { echo 'no chain' >&2; exit 4; })");
+  const auto command = [&](std::vector<std::string> arguments) {
+    return Command{
+        .noun = "program", .program = path, .arguments = std::move(arguments), .env = env_, .input = {}};
+  };
+  EXPECT_EQ(run_program(command({"ok", "a b", "", "$x"})).value_or(""), "ok|a b||$x|");
+  const auto failed = run_program(command({"-w", "5"}));
+  ASSERT_FALSE(failed);
+  EXPECT_EQ(failed.error().code, Code::kDelegate);
+  EXPECT_EQ(failed.error().message, "program " + path.string() + " -w 5 ended with status 4");
+  EXPECT_EQ(failed.error().details, "no chain");
+}
+
 TEST_F(ExecTest, BusyProgramIsTriedAgain) {
   const auto path = directory_.path() / "busy";
   std::filesystem::copy_file("/bin/true", path);
