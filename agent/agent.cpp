@@ -15,6 +15,7 @@
 #include "agent/node_state.h"
 #include "agent/object_files.h"
 #include "agent/tables_file_sink.h"
+#include "core/boot_id.h"
 #include "core/json_rpc_server.h"
 #include "core/lock.h"
 
@@ -82,6 +83,15 @@ Result<std::unique_ptr<ObjectSource>> open_source(const AgentOptions& options, c
   VMLANE_ASSIGN(std::unique_ptr<ApiObjects> objects,
                 ApiObjects::open(std::move(*config), node, node_config.network_status_dir()));
   return objects;
+}
+
+Result<AttachmentChecks> attachment_checks(const AgentOptions& options, const NodeConfig& config,
+                                           const Invocation& invocation) {
+  VMLANE_ASSIGN(std::string boot_id, read_boot_id(config.boot_id_file));
+  Environment env(invocation.env.begin(), invocation.env.end());
+  if (!config.source.empty()) env["VMLANE_CONFIG"] = config.source.string();
+  return AttachmentChecks(std::move(boot_id), std::move(env),
+                          options.once ? milliseconds(0) : options.check_interval);
 }
 
 // Until all objects are known and what follows from them is done. The API server has a minute.
@@ -152,7 +162,9 @@ Result<> run_agent(const AgentOptions& options, const Invocation& invocation) {
   VMLANE_ASSIGN(AttachmentFiles records, AttachmentFiles::open(config));
   KernelSink kernel(config);
   TablesFileSink file(config);
-  NodeState state(config, log, node, *objects, std::move(records), {&kernel, &file});
+  VMLANE_ASSIGN(AttachmentChecks checks, attachment_checks(options, config, invocation));
+  NodeState state(config, log, node, *objects, std::move(records), std::move(checks), {&kernel, &file},
+                  options.once ? milliseconds(0) : options.check_interval);
   PolicyLedger ledger(config, log, state, kernel);
   Followers followers;
   log.info("started", {{"pid", std::to_string(::getpid())}});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -22,6 +23,9 @@ struct AgentOptions {
   std::vector<std::filesystem::path> objects;  // directories; none: the API server
   std::filesystem::path kubeconfig;            // empty: that of the pod that the agent runs in
   std::string node;                            // empty: the host's name
+  // In which each attachment is looked at once, by its plugin's CHECK, and what was published is compared
+  // with what is there; zero: never.
+  std::chrono::milliseconds check_interval = std::chrono::minutes(1);
   bool once = false;  // everything once, status on standard output, no socket and no marker
 };
 

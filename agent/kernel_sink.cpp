@@ -46,6 +46,12 @@ Result<> KernelSink::publish(const Generation& generation) {
   return tables_->move_links(namespaces_of(generation));
 }
 
+bool KernelSink::holds(const Generation& generation) {
+  if (whole_ || !tables_) return true;  // the next one is whole as it is
+  whole_ = !tables_->holds(generation.number, generation.tables.block, endpoints_of(generation));
+  return !whole_;
+}
+
 Result<> KernelSink::publish_tables(const Generation& generation) {
   if (!whole_ && !generation.tables.whole) {
     const auto changed = publish_changes(generation);

@@ -20,6 +20,7 @@ class KernelSink final : public PolicySink {
 
   std::string name() const override { return "kernel"; }
   Result<> publish(const Generation& generation) override;
+  bool holds(const Generation& generation) override;
   std::uint64_t published() override;
 
   // Counters go with tables that are replaced as a whole. `take` gets what they counted until then, and the

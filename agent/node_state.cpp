@@ -28,12 +28,15 @@ Json problem_of(const policy::Problem& problem) {
 }  // namespace
 
 NodeState::NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectSource& objects,
-                     AttachmentFiles records, std::vector<PolicySink*> sinks)
+                     AttachmentFiles records, AttachmentChecks checks, std::vector<PolicySink*> sinks,
+                     std::chrono::milliseconds check_interval)
     : log_(log),
       node_(std::move(node)),
       source_(objects),
       records_(std::move(records)),
+      checks_(std::move(checks)),
       sinks_(std::move(sinks)),
+      compare_interval_(check_interval),
       cluster_(node_),
       facts_(config),
       learned_(config) {
@@ -53,7 +56,11 @@ void NodeState::update(ObjectSource::Clock::time_point now) {
   look_at_addresses(now, changes);
   const bool unfinished = !failures_.empty() || !fact_errors_.empty() || !learned_errors_.empty();
   const bool any = !changes.objects.empty() || !changes.attachments.empty() || changes.node;
-  if (!source_changed && !any && !unfinished && started_) return;
+  checks_.update(now, records_.records());
+  if (!source_changed && !any && !unfinished && started_) {
+    compare(now);
+    return log_changes();
+  }
   const bool first = !std::exchange(started_, true);
   rejoin(changes);
   write_facts(changes);
@@ -65,6 +72,7 @@ void NodeState::update(ObjectSource::Clock::time_point now) {
   if (!changes.attachments.empty() || !learned_errors_.empty())
     learned_errors_ = learned_.update(attachments_);
   remove_facts(changes, first);
+  compare(now);
   log_changes();
 }
 
@@ -207,14 +215,37 @@ bool NodeState::judge(const Changes& changes) {
   return moved;
 }
 
-void NodeState::publish(const policy::Publication& tables, bool attachments_changed) {
-  Generation generation{.number = ++generation_,
+Generation NodeState::generation_of(const policy::Publication& tables, bool attachments_changed) const {
+  Generation generation{.number = generation_,
                         .tables = tables,
                         .attachments = {},
                         .store = model_.store(),
                         .attachments_changed = attachments_changed};
   for (const auto& [id, place] : judged_)
     generation.attachments.push_back({records_.records().at(id), place.first, place.second});
+  return generation;
+}
+
+void NodeState::compare(ObjectSource::Clock::time_point now) {
+  if (compare_interval_.count() == 0 ||
+      (compare_ != ObjectSource::Clock::time_point::max() && now < compare_))
+    return;
+  compare_ = now + compare_interval_;
+  const policy::Publication tables{.whole = true, .phases = {}, .block = model_.store().block()};
+  bool all_hold = true;
+  for (PolicySink* sink : sinks_) {
+    if (sink->holds(generation_of(tables, true))) continue;
+    all_hold = false;
+    repaired_[sink->name()]++;
+    log_.warning("what was published is not there any more as it was; it is published again",
+                 {{"sink", sink->name()}, {"generation", std::to_string(generation_)}});
+  }
+  if (!all_hold) publish(tables, true);
+}
+
+void NodeState::publish(const policy::Publication& tables, bool attachments_changed) {
+  generation_++;
+  const Generation generation = generation_of(tables, attachments_changed);
   if (tables.whole) {
     names_since_ = std::max(names_since_, whole_);
     whole_ = generation_;
@@ -263,6 +294,7 @@ const policy::PolicyName* NodeState::policy_name(std::uint64_t generation, std::
 std::vector<int> NodeState::fds() const {
   std::vector<int> fds = source_.fds();
   fds.push_back(records_.fd());
+  if (checks_.fd() >= 0) fds.push_back(checks_.fd());
   return fds;
 }
 
@@ -275,6 +307,7 @@ std::vector<Json> NodeState::problems() const {
   for (const auto& [key, error] : fact_errors_) all.push_back(problem_of(error));
   for (const Error& error : learned_errors_) all.push_back(problem_of(error));
   for (const auto& [sink, error] : failures_) all.push_back(problem_of(error));
+  for (const Error& error : checks_.problems()) all.push_back(problem_of(error));
   return all;
 }
 
@@ -318,7 +351,8 @@ Json NodeState::status() const {
   for (const PolicySink* sink : sinks_) {
     const auto published = published_.find(sink->name());
     Json row = {{"name", sink->name()},
-                {"generation", published == published_.end() ? 0 : published->second}};
+                {"generation", published == published_.end() ? 0 : published->second},
+                {"repaired", repaired_.contains(sink->name()) ? repaired_.at(sink->name()) : 0}};
     if (const auto failure = failures_.find(sink->name()); failure != failures_.end())
       row["error"] = failure->second.text();
     sinks.push_back(std::move(row));
@@ -331,6 +365,7 @@ Json NodeState::status() const {
           {"objects", objects},
           {"pods", cluster_.pods().size()},
           {"attachments", attachment_rows()},
+          {"checks", checks_.status()},
           {"sinks", std::move(sinks)},
           {"problems", problems()}};
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/attachment_checks.h"
 #include "agent/attachment_files.h"
 #include "agent/cluster.h"
 #include "agent/join.h"
@@ -24,9 +25,11 @@ namespace vmlane::agent {
 // agent left is overwritten by what the objects say.
 class NodeState {
  public:
-  // Objects and sinks must outlive it; the sinks are given each generation in their order.
+  // Objects and sinks must outlive it; the sinks are given each generation in their order. What was published
+  // is compared with what is there once in `check_interval`; never, when it is zero.
   NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectSource& objects,
-            AttachmentFiles records, std::vector<PolicySink*> sinks);
+            AttachmentFiles records, AttachmentChecks checks, std::vector<PolicySink*> sinks,
+            std::chrono::milliseconds check_interval);
 
   // Reads what changed and does what follows from it: first the facts, for which plugins wait, then the
   // tables. What fails is tried again the next time.
@@ -34,9 +37,12 @@ class NodeState {
   // As if everything had changed.
   void resync(ObjectSource::Clock::time_point now);
   std::vector<int> fds() const;
-  ObjectSource::Clock::time_point next() const { return std::min(source_.next(), look_at_addresses_); }
+  ObjectSource::Clock::time_point next() const {
+    return std::min({source_.next(), look_at_addresses_, checks_.next(), compare_});
+  }
 
-  // What `vmlanectl agent status` shows: {node, generation, files, objects, attachments, sinks, problems}.
+  // What `vmlanectl agent status` shows: {node, generation, source, objects, pods, attachments, checks,
+  // sinks, problems}.
   Json status() const;
   const Cluster& cluster() const { return cluster_; }
   // What policy gets: the objects with what only this node knows.
@@ -78,6 +84,9 @@ class NodeState {
   // Whether an attachment has got, lost or changed its endpoint.
   bool judge(const Changes& changes);
   void publish(const policy::Publication& tables, bool attachments_changed);
+  Generation generation_of(const policy::Publication& tables, bool attachments_changed) const;
+  // Publishes again what is not in a sink any more as it was published.
+  void compare(ObjectSource::Clock::time_point now);
   Json attachment_rows() const;
   // Everything that is wrong, as {reason} with what else is known: kind, id, key, effect, source.
   std::vector<Json> problems() const;
@@ -87,7 +96,10 @@ class NodeState {
   std::string node_;
   ObjectSource& source_;
   AttachmentFiles records_;
+  AttachmentChecks checks_;
   std::vector<PolicySink*> sinks_;
+  std::chrono::milliseconds compare_interval_;
+  ObjectSource::Clock::time_point compare_ = ObjectSource::Clock::time_point::max();
 
   Cluster cluster_;
   ObjectSource::Clock::time_point look_at_addresses_;
@@ -103,6 +115,7 @@ class NodeState {
   bool started_ = false;
   std::uint64_t generation_ = 0;
   std::map<std::string, std::uint64_t> published_;  // generation by sink
+  std::map<std::string, std::uint64_t> repaired_;   // how often a sink had to be put right
   std::map<std::string, Error> failures_;           // by sink
   std::map<std::string, Error> fact_errors_;        // by key of the pod
   std::vector<Error> learned_errors_;

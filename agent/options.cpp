@@ -10,6 +10,7 @@ namespace {
 
 constexpr int kFailed = 1;
 constexpr int kUsage = 2;
+constexpr double kMaxCheckInterval = 86400;  // a day; what is looked at less often may as well not be
 
 constexpr std::string_view kExamples =
     "Examples:\n"
@@ -42,6 +43,12 @@ int agent_main(std::vector<std::string> arguments, const Invocation& invocation)
       ->type_name("NAME");
   app.add_option("--config", config, "node config (default: $VMLANE_CONFIG, else the system's)")
       ->type_name("FILE");
+  double check_interval = std::chrono::duration<double>(options.check_interval).count();
+  app.add_option("--check-interval", check_interval,
+                 "seconds in which each attachment is seen to by its plugin's CHECK, and published policy is "
+                 "compared with what is in force (default: 60; 0: never)")
+      ->check(CLI::Range(0.0, kMaxCheckInterval))
+      ->type_name("SECONDS");
   app.add_flag("--once", options.once, "do everything once, print the status, and end");
   std::ranges::reverse(arguments);  // as the library wants them
   try {
@@ -51,6 +58,8 @@ int agent_main(std::vector<std::string> arguments, const Invocation& invocation)
   }
   options.objects.assign(objects.begin(), objects.end());
   options.kubeconfig = kubeconfig;
+  options.check_interval =
+      std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::duration<double>(check_interval));
   Invocation given = invocation;
   if (!config.empty()) given.env["VMLANE_CONFIG"] = config;
   const auto ran = run_agent(options, given);

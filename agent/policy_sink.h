@@ -36,6 +36,9 @@ class PolicySink {
   virtual ~PolicySink() = default;
   virtual std::string name() const = 0;
   virtual Result<> publish(const Generation& generation) = 0;
+  // Whether what is there is still the generation published last, which is given again; if not, the next one
+  // replaces all of it.
+  virtual bool holds(const Generation& generation) = 0;
   // Number of the generation that is there from before; 0 for none.
   virtual std::uint64_t published() = 0;
 };

@@ -2,6 +2,7 @@
 #include "agent/tables_file_sink.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "core/files.h"
 #include "policy/tables_file.h"
@@ -36,6 +37,21 @@ Result<> TablesFileSink::publish(const Generation& generation) {
                            whole ? nullptr : &generation.tables.phases));
   whole_ = false;
   return {};
+}
+
+bool TablesFileSink::holds(const Generation& generation) {
+  if (whole_) return true;  // the next one is whole as it is
+  const auto file = policy::TablesFile::map(file_);
+  if (!file && file.error().code == Code::kTryAgain) return true;
+  const auto same = [&] {
+    if (!file || !*file || (*file)->generation() != generation.number) return false;
+    const vmlane_policy_tables tables = (*file)->tables();
+    const std::span block = generation.tables.block;
+    return tables.size == block.size_bytes() && std::memcmp(tables.base, block.data(), tables.size) == 0 &&
+           (*file)->attachments().size() == generation.attachments.size();
+  };
+  whole_ = !same();
+  return !whole_;
 }
 
 std::uint64_t TablesFileSink::published() {

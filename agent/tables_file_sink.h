@@ -18,6 +18,7 @@ class TablesFileSink final : public PolicySink {
   explicit TablesFileSink(const NodeConfig& config);
   std::string name() const override { return file_.string(); }
   Result<> publish(const Generation& generation) override;
+  bool holds(const Generation& generation) override;
   std::uint64_t published() override;
 
  private:

@@ -43,7 +43,12 @@ void print_status(const Json& status, const Context& context) {
                                  status["source"]["resources"])
                   << "\n";
   for (const Json& sink : status["sinks"])
-    context.out() << "published: " << to_text(sink["generation"]) << " in " << sink.value("name", "") << "\n";
+    context.out() << "published: " << to_text(sink["generation"]) << " in " << sink.value("name", "")
+                  << (sink.value("repaired", 0) == 0 ? "" : ", repaired " + to_text(sink["repaired"]))
+                  << "\n";
+  const Json& checks = status["checks"];
+  context.out() << "checks: " << to_text(checks["done"])
+                << ", attachments that fail: " << to_text(checks["wrong"]) << "\n";
   context.out() << "\n"
                 << render_rows(OutputFormat::kTable,
                                {{"ID", "/id"},

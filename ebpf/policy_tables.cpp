@@ -154,6 +154,24 @@ class PolicyTables::Contents {
     return {};
   }
 
+  bool holds(std::uint64_t generation, std::span<const std::uint64_t> block,
+             const PolicyEndpoints& endpoints) const {
+    const std::uint64_t now = epoch();
+    const auto slot = static_cast<std::uint32_t>(now & 1);
+    if (now >> 1 != generation) return false;
+    const Fd lines = inner_map(map(PolicyMap::kTables), slot);
+    const auto memory = lines ? map_memory(lines.get(), "the tables in force") : Mapping();
+    if (!memory) return false;
+    const auto words = memory->as<std::uint64_t>();
+    if (words.size() < block.size() || !std::ranges::equal(words.first(block.size()), block)) return false;
+    return std::ranges::all_of(keys(), [&](const auto& entry) {
+      const vmlane_policy_workload& workload = subject(entry.second);
+      // What an earlier holder of the key was counts for nothing.
+      const bool counts = workload.endpoint[slot] >> kUpper == workload.incarnation;
+      return (counts ? workload.endpoint[slot] : 0) == number_of(entry.first, entry.second, endpoints);
+    });
+  }
+
   std::map<std::string, std::uint32_t> keys() const { return policy_keys(map(PolicyMap::kOwners)); }
   std::optional<vmlane_policy_owner> owner(std::uint32_t key) const {
     return policy_owner(map(PolicyMap::kOwners), key);
@@ -236,16 +254,20 @@ class PolicyTables::Contents {
   // The kernel waits in each update of a map of maps.
   Result<> wait() { return put_inner(map(PolicyMap::kTables), VMLANE_POLICY_SPARE_SLOT, spare_); }
 
+  // What the stage reads as the workload's endpoint: it counts for this incarnation of the key alone.
+  static constexpr int kUpper = 32;
+  std::uint64_t number_of(const std::string& id, std::uint32_t key, const PolicyEndpoints& endpoints) const {
+    const auto found = endpoints.find(id);
+    if (found == endpoints.end()) return 0;
+    return std::uint64_t{incarnation(key)} << kUpper | (std::uint64_t{found->second} + 1);
+  }
+
   void number(std::uint32_t slot, const PolicyEndpoints& endpoints) {
-    constexpr int kUpper = 32;
     const std::uint32_t loose = now_in_ticks() + VMLANE_CONNECTION_SECONDS(VMLANE_STAGE_LOOSE_SECONDS) + 1;
     for (const auto& [id, key] : keys()) {
       vmlane_policy_workload& workload = subject(key);
-      const std::uint64_t incarnation = workload.incarnation;
-      const auto found = endpoints.find(id);
-      const std::uint64_t number =
-          found == endpoints.end() ? 0 : incarnation << kUpper | (std::uint64_t{found->second} + 1);
-      const bool was_known = workload.endpoint[epoch() & 1] >> kUpper == incarnation;
+      const std::uint64_t number = number_of(id, key, endpoints);
+      const bool was_known = workload.endpoint[epoch() & 1] >> kUpper == workload.incarnation;
       // What went through unjudged may have connections that nobody noted.
       if (number != 0 && !was_known && (workload.flags & VMLANE_STAGE_DENY) == 0)
         workload.loose_until = loose;
@@ -337,6 +359,11 @@ Result<> PolicyTables::change(
 Result<> PolicyTables::assign(const PolicyEndpoints& endpoints) {
   silence_libbpf();
   return contents_->assign(endpoints);
+}
+
+bool PolicyTables::holds(std::uint64_t generation, std::span<const std::uint64_t> block,
+                         const PolicyEndpoints& endpoints) const {
+  return contents_->holds(generation, block, endpoints);
 }
 
 Result<> PolicyTables::adopt(const PolicyEndpoints& endpoints) {

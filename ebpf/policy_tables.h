@@ -118,6 +118,11 @@ class PolicyTables {
   // Tells workloads' numbers in the tables in force, after a change and when one was added.
   Result<> assign(const PolicyEndpoints& endpoints);
 
+  // Whether what is in force is what was published: the generation, every word, and the workloads' numbers.
+  // Nobody else should write there, but any program with the right capability can.
+  bool holds(std::uint64_t generation, std::span<const std::uint64_t> block,
+             const PolicyEndpoints& endpoints) const;
+
   // Takes over from the stage of another build, newer or older, whose links keep what it published last:
   // known connections go on, and nothing is let through that neither says. `adopt` comes before what
   // publishes or assigns the workloads' numbers, `move_links` after it, for workloads that have one; it goes

@@ -72,6 +72,10 @@ Publication Store::publish() {
   return contents_->tables.publish();
 }
 
+std::span<const std::uint64_t> Store::block() const {
+  return contents_->tables.block();
+}
+
 std::vector<Problem> Store::problems() const {
   std::vector<Problem> all = contents_->tables.problems();
   for (const auto& [key, problems] : contents_->problems)

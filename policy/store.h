@@ -102,6 +102,9 @@ class Store {
   // The difference of the tables to those published last.
   Publication publish();
 
+  // The block as published last; good until the next call that changes the store.
+  std::span<const std::uint64_t> block() const;
+
   // Everything that is wrong with the objects at hand, sorted.
   std::vector<Problem> problems() const;
 

@@ -155,6 +155,11 @@ vmlane_policy_tables Tables::tables() const {
   return {words.data(), static_cast<std::uint32_t>(words.size_bytes())};
 }
 
+std::span<const std::uint64_t> Tables::block() const {
+  if (derived_ == nullptr) return {};
+  return derived_->block.words();
+}
+
 // ---- Which pods a change is about. While the block is built, it is about all.
 
 void Tables::mark(PodIndex pod) {

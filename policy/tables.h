@@ -63,6 +63,7 @@ class Tables {
   std::vector<PolicyName> policies() const;
   std::uint64_t policies_version() const { return policies_version_; }
   vmlane_policy_tables tables() const;
+  std::span<const std::uint64_t> block() const;
 
  private:
   using PodIndex = std::uint32_t;

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -16,6 +17,10 @@
 
 #include "core/json_rpc.h"
 #include "core/names.h"
+#include "ebpf/policy_layout.bpf.h"
+#include "ebpf/policy_maps.h"
+#include "ebpf/policy_programs.h"
+#include "policy/subject.h"
 #include "policy/tables_file.h"
 #include "tests/support/paths.h"
 #include "tests/support/plugin.h"
@@ -63,6 +68,18 @@ class AgentProgram : public PluginFixture {
   }
   bool is_guarded() const { return verdict(kClient) == true && verdict(kStranger) == false; }
   AgentRunner& agent() { return *agent_; }
+  // Before its start.
+  void give_options(const std::vector<std::string>& more) {
+    agent_.emplace(node(), std::vector<fs::path>{objects()}, more);
+  }
+  // How often the agent had to put right what it published there.
+  std::uint64_t repaired(const std::string& sink) {
+    const Json status = agent().status();
+    for (const Json& row : status.value("sinks", Json::array())) {
+      if (row.value("name", "") == sink) return row.value("repaired", std::uint64_t{0});
+    }
+    return 0;
+  }
   RunResult run_agent(const std::vector<std::string>& arguments) const {
     std::vector<std::string> command{built("vmlane-agent")};
     command.insert(command.end(), arguments.begin(), arguments.end());
@@ -82,6 +99,7 @@ TEST_F(AgentProgram, BadOptionsAreRefusedByName) {
   };
   refused({}, 2, "--objects");
   refused({"--objects", objects(), "--colour", "red"}, 2, "--colour");
+  refused({"--objects", objects(), "--check-interval", "-1"}, 2, "--check-interval");
   refused({"--config", node_json(), "--objects", directory() / "missing"}, 1, "missing");
   refused({"--config", node_json(), "--objects", node_json()}, 1, "node.json");
   refused({"--config", directory() / "none.json", "--objects", objects()}, 1, "none.json");
@@ -325,6 +343,138 @@ TEST_F(AgentProgram, KilledAtRandomMomentsItOpensNothing) {
   reader.join();
   EXPECT_EQ(wrong, 0) << "of " << looks;
   EXPECT_GT(looks, kills);
+}
+
+// The tables that the kernel judges by, and the workloads' numbers in them, as any program may change them.
+struct KernelTables {
+  ebpf::PolicyPrograms programs;
+  ebpf::Mapping state;
+  ebpf::Mapping subjects;
+
+  static KernelTables open(const NodeConfig& node) {
+    auto all = ebpf::all_policy_programs(node.run_dir);
+    EXPECT_TRUE(all && all->size() == 1);
+    KernelTables tables{.programs = std::move(all->front()), .state = {}, .subjects = {}};
+    tables.state = *ebpf::map_memory(tables.programs.map(ebpf::PolicyMap::kState), "state");
+    tables.subjects = *ebpf::map_memory(tables.programs.map(ebpf::PolicyMap::kSubjects), "subjects");
+    return tables;
+  }
+  std::uint32_t slot() const {
+    return static_cast<std::uint32_t>(state.as<vmlane_policy_state>()[0].epoch & 1);
+  }
+  ebpf::Mapping lines() const {
+    const Fd map = ebpf::inner_map(programs.map(ebpf::PolicyMap::kTables), slot());
+    return map ? *ebpf::map_memory(map.get(), "tables") : ebpf::Mapping();
+  }
+  // Whether they are what the file says.
+  bool agree_with_file(const NodeConfig& node) const {
+    const auto file = policy::TablesFile::map(node.policy_dir() / policy::tables_file_name());
+    const ebpf::Mapping memory = lines();
+    if (!file || !*file || !memory) return false;
+    const vmlane_policy_tables tables = (*file)->tables();
+    return memory.as<std::uint8_t>().size() >= tables.size &&
+           std::memcmp(memory.as<std::uint8_t>().data(), tables.base, tables.size) == 0;
+  }
+};
+
+TEST_F(AgentProgram, F082_WhatOthersChangeInPublishedPolicyIsNoticedCountedAndPutRight) {
+  give_options({"--check-interval", "0.2"});
+  agent().start();
+  guarded_pod();
+  ASSERT_TRUE(eventually([&] { return is_guarded(); }));
+  const fs::path file = node().policy_dir() / policy::tables_file_name();
+  const auto kernel = [this] { return KernelTables::open(node()); };
+  const auto change_word = [&](std::size_t at) {
+    const KernelTables tables = kernel();
+    tables.lines().as<std::uint64_t>()[at] ^= 0x100;
+  };
+  struct Accident {
+    const char* name;
+    std::string sink;
+    std::function<void()> happen;
+  };
+  const std::vector<Accident> accidents = {
+      {"a word at the beginning", "kernel", [&] { change_word(2); }},
+      {"a word further on", "kernel", [&] { change_word(kernel().lines().as<std::uint64_t>().size() / 4); }},
+      {"a number of a workload", "kernel",
+       [&] {
+         const KernelTables tables = kernel();
+         int workloads = 0;
+         for (auto& workload : tables.subjects.as<vmlane_policy_workload>()) {
+           workloads += workload.incarnation != 0 ? 1 : 0;
+           workload.endpoint[0] = workload.endpoint[1] = 0;
+         }
+         ASSERT_EQ(workloads, 1);
+       }},
+      {"all of the tables", "kernel",
+       [&] {
+         const KernelTables tables = kernel();
+         const std::uint32_t slot = tables.slot();
+         ASSERT_EQ(bpf_map_delete_elem(tables.programs.map(ebpf::PolicyMap::kTables), &slot), 0);
+       }},
+      {"the file", file, [&] { fs::remove(file); }},
+      {"what is in the file", file, [&] {
+         std::fstream words(file, std::ios::in | std::ios::out | std::ios::binary);
+         words.seekp(200);
+         words.put('!');
+       }}};
+  for (const Accident& accident : accidents) {
+    SCOPED_TRACE(accident.name);
+    const std::uint64_t before = repaired(accident.sink);
+    accident.happen();
+    EXPECT_TRUE(eventually([&] { return repaired(accident.sink) > before; }, 5s)) << agent().status();
+    EXPECT_TRUE(eventually([&] { return is_guarded() && kernel().agree_with_file(node()); }, 5s));
+  }
+  const std::uint64_t counted = repaired("kernel") + repaired(file);
+  std::this_thread::sleep_for(1s);
+  EXPECT_EQ(repaired("kernel") + repaired(file), counted) << "nothing is repaired without need";
+  EXPECT_EQ(agent().problems(), "[]");
+  EXPECT_NE(slurp(log_file()).find("published again"), std::string::npos);
+}
+
+TEST_F(AgentProgram, F082_EachAttachmentIsCheckedByItsPluginInTime) {
+  const Json masked = config({{"ipMasq", true}});
+  ASSERT_CNI_OK(add(make_pod("p1"), masked));
+  give_options({"--check-interval", "0.3"});
+  agent().start();
+  const std::string rules = run({"nft", "list", "table", "inet", "vmlane"}).out;
+  ASSERT_NE(rules.find("masquerade"), std::string::npos);
+  must({"nft", "flush", "ruleset"});
+  EXPECT_TRUE(eventually(
+      [&] {
+        return run({"nft", "list", "table", "inet", "vmlane"}).out == rules;
+      },
+      10s))
+      << "a reload of the firewall is nothing that a pod notices for long";
+  EXPECT_EQ(agent().problems(), "[]");
+  // What no plugin puts right is told until it is as it was.
+  const std::string host_link = names::host_link(id());
+  must({"ip", "link", "set", host_link, "down"});
+  EXPECT_TRUE(
+      eventually([&] { return agent().problems().find(host_link + " is down") != std::string::npos; }, 15s))
+      << agent().status();
+  EXPECT_NE(agent().problems().find(id()), std::string::npos) << agent().problems();
+  EXPECT_EQ(agent().status()["checks"].value("wrong", 0), 1);
+  must({"ip", "link", "set", host_link, "up"});
+  EXPECT_TRUE(eventually([&] { return agent().problems() == "[]"; }, 15s)) << agent().problems();
+  // Its plugin may be replaced at any moment, and an attachment may go.
+  EXPECT_CNI_OK(del(pods().at("p1")->path(), masked));
+  const auto done = [&] { return agent().status()["checks"].value("done", 0); };
+  EXPECT_TRUE(eventually([&] { return agent().status()["attachments"].empty(); }));
+  const int after = done();
+  std::this_thread::sleep_for(1s);
+  EXPECT_EQ(done(), after) << "there is nothing to check";
+  EXPECT_EQ(agent().problems(), "[]");
+}
+
+TEST_F(AgentProgram, F082_NoChecksAreMadeWhenNoneAreWanted) {
+  ASSERT_CNI_OK(add(make_pod("p1"), config({{"ipMasq", true}})));
+  give_options({"--check-interval", "0"});
+  agent().start();
+  must({"nft", "flush", "ruleset"});
+  std::this_thread::sleep_for(1s);
+  EXPECT_EQ(agent().status()["checks"].value("done", -1), 0);
+  EXPECT_FALSE(run({"nft", "list", "table", "inet", "vmlane"}).ok());
 }
 
 std::size_t open_files(pid_t pid) {
