@@ -182,6 +182,104 @@ TEST_F(PolicyLimits, BytesOfOnePod) {
   expect_refused(compile_all(), address(1), "bytes");
 }
 
+// A Service with so many endpoints that each has rules of its own. Its address leads nowhere, where policy is
+// about the client's egress; everything else goes on.
+TEST_F(PolicyLimits, EndpointsOfOneService) {
+  constexpr std::size_t kEgress = static_cast<std::size_t>(Direction::kEgress);
+  Policy out = policy("out", "web");
+  out.isolates = {true, false};
+  Service service{.ns = "blue", .name = "s", .frontends = {}, .source = {}};
+  service.frontends.push_back({.address = *IpAddress::parse("203.0.113.10"), .port = 80, .port_name = {}});
+  EndpointSlice slice{.ns = "blue", .name = "s1", .service = "s", .addresses = {}, .ports = {}, .source = {}};
+  slice.ports.push_back({.name = {}, .protocol = kTcp, .number = 80});
+  const auto add = [&](std::uint32_t number) {
+    slice.addresses.push_back(*IpAddress::parse(address(number)));
+    out.rules[kEgress].push_back(
+        {.index = number, .any_port = true, .peers = {block(address(number) + "/32")}, .ports = {}});
+  };
+  const auto store_of_all = [&] {
+    objects_.policies[out.key()] = out;
+    objects_.services[service.id()] = service;
+    objects_.slices[slice.id()] = slice;
+    return compile(objects_);
+  };
+  for (std::uint32_t number = 0; number < VMLANE_POLICY_MAX_TARGETS; number++) add(number);
+  const Store fits = store_of_all();
+  EXPECT_TRUE(fits.problems().empty());
+  EXPECT_TRUE(ask(fits, "blue/web", "203.0.113.10").allowed());
+  add(VMLANE_POLICY_MAX_TARGETS);
+  const Store past = store_of_all();
+  ASSERT_EQ(past.problems().size(), 1U);
+  EXPECT_EQ(past.problems()[0].kind + " " + past.problems()[0].id, "Service blue/s");
+  EXPECT_NE(past.problems()[0].reason.find("256"), std::string::npos) << past.problems()[0].text();
+  EXPECT_FALSE(ask(past, "blue/web", "203.0.113.10").allowed());
+  EXPECT_TRUE(ask(past, "blue/web", address(7)).allowed());
+  EXPECT_TRUE(ask(past, "blue/other", "203.0.113.10").allowed()) << "nothing is said about its egress";
+}
+
+// The pods of one policy are past what all may have together: it is named, and the others' tables stay. When
+// there is room again it is in force.
+TEST_F(PolicyLimits, BytesOfTheProfilesOfANode) {
+  constexpr std::uint32_t kRules = 1'000;
+  for (std::uint32_t i = 0; i < kRules; i++)
+    add_rule({block(address(i) + "/32")},
+             {{.first = static_cast<std::uint16_t>(i + 1), .last = 0xffff, .name = {}}});
+  objects_.policies[big_.key()] = big_;
+  constexpr std::size_t kEnough = std::size_t{4} << 20;
+  Store enough(Store::kMaxBytes, kEnough);
+  enough.put(objects_);
+  enough.publish();
+  EXPECT_TRUE(enough.problems().empty());
+  EXPECT_TRUE(ask(enough, address(7), "blue/web").allowed());
+
+  constexpr std::size_t kLittle = std::size_t{64} << 10;
+  Store store(Store::kMaxBytes, kLittle);
+  store.put(objects_);
+  store.publish();
+  expect_refused(store, address(7), std::to_string(kLittle) + " bytes");
+  big_.rules[kWeb].resize(3);
+  Objects smaller;
+  smaller.policies[big_.key()] = big_;
+  store.put(smaller);
+  store.publish();
+  EXPECT_TRUE(store.problems().empty());
+  EXPECT_TRUE(ask(store, address(2), "blue/web").allowed());
+}
+
+TEST_F(PolicyLimits, WhatTheNodeHadNoRoomForIsInForceWhenAnotherPolicyHasGone) {
+  // Two pods with as large a policy each, of which there is room for one.
+  constexpr std::uint32_t kRules = 1'000;
+  Policy first = policy("first", "other");
+  for (std::uint32_t i = 0; i < kRules; i++) {
+    const std::vector<PortMatch> ports = {
+        {.first = static_cast<std::uint16_t>(i + 1), .last = 0xffff, .name = {}}};
+    add_rule({block(address(i) + "/32")}, ports);
+    first.rules[kWeb].push_back(
+        {.index = i, .any_port = false, .peers = {block(address(i) + "/32")}, .ports = ports});
+  }
+  objects_.policies.erase("NetworkPolicy blue/small");
+  objects_.policies[first.key()] = first;
+  objects_.policies[big_.key()] = big_;
+  constexpr std::size_t kForOne = std::size_t{480} << 10;
+  Store store(Store::kMaxBytes, kForOne);
+  store.put(objects_);
+  store.publish();
+  ASSERT_EQ(store.problems().size(), 1U);
+  EXPECT_EQ(store.problems()[0].id, "blue/big");
+  EXPECT_TRUE(ask(store, address(7), "blue/other").allowed());
+  EXPECT_EQ(ask(store, address(7), "blue/web").ingress.reason, Reason::kTooLarge);
+  store.apply({.api_version = {},
+               .kind = "NetworkPolicy",
+               .ns = "blue",
+               .name = "first",
+               .object = {},
+               .source = {}});
+  store.publish();
+  EXPECT_TRUE(store.problems().empty());
+  EXPECT_TRUE(ask(store, address(7), "blue/web").allowed());
+  EXPECT_TRUE(ask(store, address(7), "blue/other").allowed());
+}
+
 // No single one is to blame, so nobody is let through, and that is said.
 TEST_F(PolicyLimits, BytesOfAllTogether) {
   add_rule({block("10.0.0.0/8")});
