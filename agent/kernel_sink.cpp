@@ -39,6 +39,18 @@ std::uint64_t KernelSink::published() {
   return open() ? tables_->generation() : 0;
 }
 
+std::vector<Error> KernelSink::problems() const {
+  std::vector<Error> found;
+  if (tables_ && tables_->uncounted() > 0) {
+    found.push_back(
+        {Code::kKernel, "the kernel's table of policy counters is full: some verdicts are not counted",
+         "every packet is judged as ever; \"vmlanectl policy counters\" and its --unused show too "
+         "little until tables are published as a whole again",
+         nullptr});
+  }
+  return found;
+}
+
 Result<> KernelSink::publish(const Generation& generation) {
   VMLANE_TRY(open());
   VMLANE_TRY(tables_->adopt(endpoints_of(generation)));

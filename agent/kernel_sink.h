@@ -22,6 +22,7 @@ class KernelSink final : public PolicySink {
   Result<> publish(const Generation& generation) override;
   bool holds(const Generation& generation) override;
   std::uint64_t published() override;
+  std::vector<Error> problems() const override;
 
   // Counters go with tables that are replaced as a whole. `take` gets what they counted until then, and the
   // generation that is about to come; `done` is told whether it came.

@@ -308,6 +308,9 @@ std::vector<Json> NodeState::problems() const {
   for (const Error& error : learned_errors_) all.push_back(problem_of(error));
   for (const auto& [sink, error] : failures_) all.push_back(problem_of(error));
   for (const Error& error : checks_.problems()) all.push_back(problem_of(error));
+  for (const PolicySink* sink : sinks_) {
+    for (const Error& error : sink->problems()) all.push_back(problem_of(error));
+  }
   return all;
 }
 

@@ -41,6 +41,8 @@ class PolicySink {
   virtual bool holds(const Generation& generation) = 0;
   // Number of the generation that is there from before; 0 for none.
   virtual std::uint64_t published() = 0;
+  // What is wrong there, though it could be published.
+  virtual std::vector<Error> problems() const { return {}; }
 };
 
 }  // namespace vmlane::agent

@@ -195,8 +195,13 @@ __noinline int vmlane_count_rule(struct vmlane_policy_counter_key *counted)
 		bpf_map_update_elem(counters, &on_stack, &fresh, BPF_NOEXIST);
 		counter = bpf_map_lookup_elem(counters, &on_stack);
 	}
-	if (!counter)
+	if (!counter) {
+		struct vmlane_policy_state *state = bpf_map_lookup_elem(&vmlane_state, &zero);
+
+		if (state)
+			__sync_fetch_and_add(&state->uncounted, 1);
 		return 0;
+	}
 	__sync_fetch_and_add(&counter->hits, 1);
 	counter->last = bpf_ktime_get_coarse_ns();
 	return 0;

@@ -28,7 +28,7 @@ struct vmlane_policy_state {
   __u32 seed;             // of the connections' hash
   __u32 connection_mask;  // number of sets minus one
   __u32 layout;           // VMLANE_POLICY_LAYOUT of who publishes
-  __u32 reserved;
+  __u32 uncounted;        // verdicts since the counters began, for which there was no room among them
 };
 
 #define VMLANE_POLICY_REASONS 8         // as many as VMLANE_STAGE_REASONS, a power of two

@@ -179,6 +179,9 @@ class PolicyTables::Contents {
   std::uint32_t incarnation(std::uint32_t key) const { return subject(key).incarnation; }
 
   Fd counters() const { return inner_map(map(PolicyMap::kCounters), kOnlyKey); }
+  std::uint32_t uncounted() const {
+    return std::atomic_ref(state().uncounted).load(std::memory_order_relaxed);
+  }
 
   // The memory of the connections; empty when there are none.
   Mapping connections() const {
@@ -237,7 +240,9 @@ class PolicyTables::Contents {
 
   Result<> renew_counters() {
     VMLANE_ASSIGN(const Fd counters, make_counters(sizes_.counters));
-    return put_inner(map(PolicyMap::kCounters), kOnlyKey, counters);
+    VMLANE_TRY(put_inner(map(PolicyMap::kCounters), kOnlyKey, counters));
+    std::atomic_ref(state().uncounted).store(0, std::memory_order_relaxed);
+    return {};
   }
 
   Result<> refuse_old(std::uint64_t generation) const {
@@ -413,6 +418,10 @@ std::vector<PolicyCount> PolicyTables::counters() const {
     counts.push_back(count);
   }
   return counts;
+}
+
+std::uint32_t PolicyTables::uncounted() const {
+  return contents_->uncounted();
 }
 
 std::vector<PolicyConnection> PolicyTables::connections(

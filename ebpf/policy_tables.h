@@ -136,6 +136,8 @@ class PolicyTables {
   std::optional<PolicyStatus> status(const std::string& attachment_id) const;
 
   std::vector<PolicyCount> counters() const;
+  // Verdicts that counters() lacks, because there was no room for one more rule. Begins anew with counters.
+  std::uint32_t uncounted() const;
   // Living ones, of one workload or of all.
   std::vector<PolicyConnection> connections(const std::optional<std::string>& attachment_id = {}) const;
   // Forgets them; how many there were.

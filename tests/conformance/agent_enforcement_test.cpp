@@ -1,99 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the agent publishes, as traffic between pods meets it: policies that come and go, an agent that is
 // killed, and what vmlanectl tells of it.
+#include "tests/conformance/agent_enforcement.h"
+
+#include <bpf/bpf.h>
+
 #include <algorithm>
 #include <atomic>
 #include <filesystem>
 #include <map>
 #include <thread>
 
-#include "core/names.h"
-#include "tests/support/agent.h"
-#include "tests/support/paths.h"
-#include "tests/support/plugin.h"
-#include "tests/support/traffic.h"
+#include "ebpf/policy_layout.bpf.h"
+#include "ebpf/policy_maps.h"
+#include "ebpf/policy_programs.h"
+#include "ebpf/policy_tables.h"
+#include "tests/support/result.h"
 
 namespace vmlane::test {
 namespace {
 
 namespace fs = std::filesystem;
 using namespace std::chrono_literals;
-
-// Pods web, client and stranger on one bridge. A policy lets client alone reach web.
-class AgentEnforcement : public PluginFixture {
- protected:
-  std::string plugin() const override { return "vmlane-veth"; }
-
-  void SetUp() override {
-    PluginFixture::SetUp();
-    if (IsSkipped()) return;
-    fs::create_directories(objects());
-    agent_.emplace(node(), std::vector<fs::path>{objects()});
-    for (const char* name : {"web", "client", "stranger"}) put_pod(name);
-    put("guard.json", guard("client"));
-  }
-
-  fs::path objects() const { return directory() / "objects"; }
-  void put(const std::string& file, const std::string& text) const {
-    spit(directory() / "unfinished", text);
-    fs::rename(directory() / "unfinished", objects() / file);
-  }
-  void put_pod(const std::string& name) const { put(name + ".json", pod_text(name, {{"role", name}})); }
-  static std::string guard(const std::string& peer) {
-    return policy_text("guard",
-                       {{"podSelector", {{"matchLabels", {{"role", "web"}}}}},
-                        {"ingress", {{{"from", {{{"podSelector", {{"matchLabels", {{"role", peer}}}}}}}}}}}});
-  }
-  // ADD for the pod of that name; its address.
-  std::string attach(const std::string& name, const Json& more = Json::object()) {
-    CniCall cni = call("ADD", make_pod(name).path(), config(more), name);
-    cni.args = "IgnoreUnknown=true;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=" + name;
-    const CniOutcome outcome = run_call(cni);
-    EXPECT_CNI_OK(outcome);
-    if (!outcome.ok()) return {};
-    const std::string address = (*outcome.document)["ips"][0].value("address", "");
-    return address.substr(0, address.find('/'));
-  }
-  static std::string id_of(const std::string& name) { return names::attachment_id("blue", name, "eth0"); }
-  const std::string& netns(const std::string& name) {
-    return paths_.emplace(name, pods().at(name)->path()).first->second;
-  }
-  bool judged(const std::string& name) {
-    return eventually([&] { return agent().attachment(id_of(name)).value("judged", false); }, 30s);
-  }
-  // Whether echo requests come back, as soon as that is so.
-  bool comes_through(const std::string& from, const std::string& address, bool expected) {
-    return eventually([&] { return (ping(netns(from), address, {.count = 1}).received == 1) == expected; },
-                      40s);
-  }
-  RunResult ctl(const std::vector<std::string>& arguments) const {
-    std::vector<std::string> command{built("vmlanectl"), "policy"};
-    command.insert(command.end(), arguments.begin(), arguments.end());
-    command.insert(command.end(), {"--config", node_json()});
-    return run(command);
-  }
-  Json ctl_json(std::vector<std::string> arguments) const {
-    arguments.insert(arguments.end(), {"-o", "json"});
-    const RunResult result = ctl(arguments);
-    EXPECT_TRUE(result.ok()) << result.err;
-    return Json::parse(result.out, nullptr, false);
-  }
-  // What links have counts as another build's from now on, as after vmlane was upgraded or downgraded.
-  void become_another_release(int number) const {
-    const fs::path programs = node().run_dir / "programs";
-    std::vector<fs::path> files;
-    for (const auto& entry : fs::directory_iterator(programs)) {
-      if (entry.path().filename().string().starts_with("policy-")) files.push_back(entry.path());
-    }
-    for (std::size_t i = 0; i < files.size(); i++)
-      fs::rename(files[i], programs / ("policy-" + std::to_string(number) + std::to_string(i) + ".json"));
-  }
-  AgentRunner& agent() { return *agent_; }
-
- private:
-  std::optional<AgentRunner> agent_;
-  std::map<std::string, std::string> paths_;
-};
 
 TEST_F(AgentEnforcement, PolicyIsFollowedByTraffic) {
   agent().start();
@@ -327,6 +255,25 @@ TEST_F(AgentEnforcement, CountersOutliveAgentsAndCountWhileThereIsNone) {
   agent().start();
   EXPECT_TRUE(comes_through("client", web, true)) << "counters that cannot be read are no reason to end";
   EXPECT_LT(hits()[-1], before[-1]);
+}
+
+TEST_F(AgentEnforcement, AFullTableOfCountersIsAProblemThatStatusTells) {
+  agent().start();
+  const std::string web = attach("web");
+  attach("client");
+  for (const char* name : {"web", "client"}) ASSERT_TRUE(judged(name)) << agent().status();
+  EXPECT_EQ(agent().problems().find("counters"), std::string::npos) << agent().problems();
+  // As if so many other rules had been hit.
+  const auto programs = value_of(ebpf::policy_programs(node()));
+  const Fd counters = ebpf::inner_map(programs.map(ebpf::PolicyMap::kCounters), ebpf::kOnlyKey);
+  ASSERT_TRUE(counters);
+  vmlane_policy_counter_key key{.policy = 1'000'000, .rule = 0, .direction = 0};
+  const vmlane_policy_counter none{};
+  const std::size_t room = ebpf::PolicySizes().counters;
+  while (key.rule <= room && bpf_map_update_elem(counters.get(), &key, &none, BPF_NOEXIST) == 0) key.rule++;
+  ASSERT_LE(key.rule, room) << "there was room for more than that";
+  EXPECT_TRUE(comes_through("client", web, true)) << "what is not counted is judged as ever";
+  EXPECT_NE(agent().problems().find("counters is full"), std::string::npos) << agent().problems();
 }
 
 TEST_F(AgentEnforcement, WhatAPolicyInAuditWouldDenyPassesAndIsToldByName) {

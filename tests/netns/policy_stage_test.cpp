@@ -95,7 +95,10 @@ class Traffic {
       for (const policy::PodInterface& interface : pod.interfaces)
         others_.insert(others_.end(), interface.addresses.begin(), interface.addresses.end());
     }
-    for (const char* address : {"192.0.2.9", "203.0.113.77", "10.0.0.1", "2001:db8::77", "2001:db8:1::5"})
+    // Those of Services are among them.
+    for (const char* address :
+         {"203.0.113.0", "203.0.113.1", "203.0.113.2", "2001:db8:5::0", "2001:db8:5::1", "2001:db8:5::2",
+          "192.0.2.9", "203.0.113.77", "10.0.0.1", "2001:db8::77", "2001:db8:1::5"})
       others_.push_back(*IpAddress::parse(address));
   }
 
@@ -227,6 +230,43 @@ TEST_F(PolicyStageTest, KernelAndNativeCodeAgreeOnEveryPacketOfASequence) {
   for (const int reason : {VMLANE_STAGE_PASS, VMLANE_STAGE_BY_POLICY, VMLANE_STAGE_MALFORMED,
                            VMLANE_STAGE_LOST_FRAGMENT, VMLANE_STAGE_NO_CONNECTION})
     EXPECT_GT(seen[std::to_string(reason)], 100) << reason;
+}
+
+// A rule more than there is room for: verdicts stay what they are, and that they are not counted is told.
+TEST_F(PolicyStageTest, VerdictsThatCannotBeCountedAreToldAndStayWhatTheyAre) {
+  stage_.reset();
+  constexpr std::size_t kRooms = 2;
+  stage_.emplace(node(), kConnections, kRooms);
+  introduce(0);
+  Json rules = Json::array();
+  for (const int port : {80, 81, 82, 83}) rules.push_back({{"ports", {{{"port", port}}}}});
+  policy::Store store;
+  store.apply(policy::Change::of({{"apiVersion", "v1"},
+                                  {"kind", "Pod"},
+                                  {"metadata", {{"name", "a"}, {"namespace", "x"}}},
+                                  {"status", {{"phase", "Running"}, {"podIP", "192.0.2.1"}}}},
+                                 "test"));
+  store.apply(policy::Change::of({{"apiVersion", "networking.k8s.io/v1"},
+                                  {"kind", "NetworkPolicy"},
+                                  {"metadata", {{"name", "p"}, {"namespace", "x"}}},
+                                  {"spec", {{"podSelector", Json::object()}, {"ingress", rules}}}},
+                                 "test"));
+  ASSERT_TRUE(publish(store, "x/a", "default"));
+  const auto enters = [&](int port) {
+    return stage_->passes(make_packet({.source = *IpAddress::parse("192.0.2.9"),
+                                       .destination = *IpAddress::parse("192.0.2.1"),
+                                       .destination_port = static_cast<std::uint16_t>(port)}),
+                          false);
+  };
+  EXPECT_TRUE(enters(80) && enters(81));
+  EXPECT_EQ(stage_->tables().uncounted(), 0U);
+  EXPECT_TRUE(enters(82) && enters(83));
+  EXPECT_FALSE(enters(84));
+  EXPECT_EQ(stage_->tables().uncounted(), 3U);
+  EXPECT_EQ(stage_->tables().counters().size(), kRooms);
+  store = policy::Store();
+  ASSERT_TRUE(succeeded(stage_->tables().publish(generation_ + 1, block_, {})));
+  EXPECT_EQ(stage_->tables().uncounted(), 0U) << "counters begin anew";
 }
 
 }  // namespace

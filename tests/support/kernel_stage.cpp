@@ -20,12 +20,13 @@ constexpr std::uint32_t kOnlyWorkload = 0;
 
 }  // namespace
 
-KernelStage::KernelStage(const NodeConfig& node, std::size_t connections)
+KernelStage::KernelStage(const NodeConfig& node, std::size_t connections, std::size_t counters)
     : programs_(value_of(ebpf::policy_programs(node))) {
   const vmlane_policy_owner owner{};
   if (bpf_map_update_elem(programs_.map(ebpf::PolicyMap::kOwners), &kOnlyWorkload, &owner, BPF_ANY) != 0)
     throw std::runtime_error("the policy stage takes no workload");
-  tables_.emplace(value_of(ebpf::PolicyTables::open(node, {.connections = connections})));
+  tables_.emplace(
+      value_of(ebpf::PolicyTables::open(node, {.connections = connections, .counters = counters})));
 }
 
 void KernelStage::set_workload(const vmlane_policy_workload& workload) {

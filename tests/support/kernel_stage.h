@@ -17,7 +17,8 @@ namespace vmlane::test {
 class KernelStage {
  public:
   // Throws when the programs cannot be loaded, or the tables not be made.
-  KernelStage(const NodeConfig& node, std::size_t connections);
+  KernelStage(const NodeConfig& node, std::size_t connections,
+              std::size_t counters = ebpf::PolicySizes().counters);
 
   ebpf::PolicyTables& tables() { return *tables_; }
   void set_workload(const vmlane_policy_workload& workload);
