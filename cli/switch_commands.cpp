@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "cli/switch_commands.h"
+
 #include <CLI/CLI.hpp>
-#include <cerrno>
-#include <charconv>
 #include <chrono>
 #include <cstdint>
-#include <fstream>
 #include <memory>
 #include <ostream>
 #include <string>
@@ -89,14 +88,17 @@ const std::vector<Question>& questions() {
   return all;
 }
 
+Result<json_rpc::Client> connect_keeper(const NodeConfig& config) {
+  auto client = json_rpc::Client::connect(keeper_socket(config));
+  if (!client) return fail(client.error().wrap("the switch's keeper cannot be asked"));
+  return client;
+}
+
 int ask_switch(const NodeSource& node, const Question& question, const Context& context) {
   const auto config = node.read(context);
   if (!config) return context.failed(config.error());
-  auto client =
-      json_rpc::Client::connect(question.of_keeper ? keeper_socket(*config) : config->switch_socket());
-  if (!client)
-    return context.failed(client.error().wrap(question.of_keeper ? "the switch's keeper cannot be asked"
-                                                                 : "the switch cannot be asked"));
+  auto client = question.of_keeper ? connect_keeper(*config) : connect_switch(*config);
+  if (!client) return context.failed(client.error());
   const auto answer = client->call(question.method);
   if (!answer) return context.failed(answer.error());
   context.out() << (question.columns.empty() ? render_object(context.format, *answer)
@@ -146,8 +148,8 @@ struct PortOrder {
 int order(const PortOrder& order, const std::string& method, const Context& context) {
   const auto config = order.node.read(context);
   if (!config) return context.failed(config.error());
-  auto client = json_rpc::Client::connect(config->switch_socket());
-  if (!client) return context.failed(client.error().wrap("the switch cannot be asked"));
+  auto client = connect_switch(*config);
+  if (!client) return context.failed(client.error());
   Json params = {{"port", order.port}};
   if (!order.reason.empty()) params["reason"] = order.reason;
   const auto answer = client->call(method, params);
@@ -156,132 +158,11 @@ int order(const PortOrder& order, const std::string& method, const Context& cont
   return 0;
 }
 
-// A frame of a capture as a line: when, which way, how long, from whom to whom, of what type.
-std::string frame_line(const Json& frame) {
-  constexpr std::int64_t kNanoseconds = 1'000'000'000;
-  constexpr std::size_t kMacDigits = 12;
-  constexpr std::size_t kTypeDigits = 4;
-  const std::int64_t time = frame.value("time", std::int64_t{0});
-  const std::string bytes = frame.value("bytes", "");
-  const auto mac = [&](std::size_t at) {
-    std::string text;
-    for (std::size_t i = at; i < at + kMacDigits && i + 1 < bytes.size(); i += 2)
-      text += (text.empty() ? "" : ":") + bytes.substr(i, 2);
-    return text;
-  };
-  std::string fraction = std::to_string(time % kNanoseconds);
-  fraction.insert(0, 9 - fraction.size(), '0');
-  const std::string type =
-      bytes.size() >= 2 * kMacDigits + kTypeDigits ? bytes.substr(2 * kMacDigits, kTypeDigits) : "";
-  return std::to_string(time / kNanoseconds) + "." + fraction +
-         (frame.value("sent", false) ? " sent " : " got  ") + mac(kMacDigits) + " > " + mac(0) + " type 0x" +
-         type + " length " + to_text(frame["length"]) + "\n";
-}
-
-// The file format of libpcap, with nanoseconds.
-template <class T>
-void put(std::ostream& out, T value) {
-  out.write(reinterpret_cast<const char*>(&value), sizeof value);
-}
-
-void write_pcap_header(std::ostream& out) {
-  constexpr std::uint32_t kMagic = 0xa1b23c4d;
-  constexpr std::uint32_t kEthernet = 1;
-  constexpr std::uint32_t kSnapLength = 65536;
-  put(out, kMagic);
-  put(out, std::uint16_t{2});
-  put(out, std::uint16_t{4});
-  put(out, std::uint64_t{0});
-  put(out, kSnapLength);
-  put(out, kEthernet);
-}
-
-void write_pcap_frame(std::ostream& out, const Json& frame) {
-  constexpr std::int64_t kNanoseconds = 1'000'000'000;
-  constexpr int kHex = 16;
-  const std::int64_t time = frame.value("time", std::int64_t{0});
-  const std::string digits = frame.value("bytes", "");
-  std::string bytes;
-  for (std::size_t i = 0; i + 1 < digits.size(); i += 2) {
-    unsigned byte = 0;
-    std::from_chars(&digits[i], &digits[i] + 2, byte, kHex);
-    bytes += static_cast<char>(byte);
-  }
-  put(out, static_cast<std::uint32_t>(time / kNanoseconds));
-  put(out, static_cast<std::uint32_t>(time % kNanoseconds));
-  put(out, static_cast<std::uint32_t>(bytes.size()));
-  put(out, frame.value("length", std::uint32_t{0}));
-  out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
-}
-
-struct CaptureOrder {
-  NodeSource node;
-  std::string port;
-  std::string file;
-  unsigned frames = 100;
-  unsigned bytes = 256;
-  unsigned seconds = 60;
-};
-
-int capture(const CaptureOrder& order, const Context& context) {
-  const auto config = order.node.read(context);
-  if (!config) return context.failed(config.error());
-  auto client = json_rpc::Client::connect(config->switch_socket());
-  if (!client) return context.failed(client.error().wrap("the switch cannot be asked"));
-  std::ofstream file;
-  if (!order.file.empty()) {
-    file.open(order.file, std::ios::binary | std::ios::trunc);
-    if (!file) return context.failed(io_error("cannot write " + order.file, errno));
-    write_pcap_header(file);
-  }
-  const auto started = client->call(
-      "capture.start",
-      {{"port", order.port}, {"frames", order.frames}, {"bytes", order.bytes}, {"seconds", order.seconds}});
-  if (!started) return context.failed(started.error());
-  constexpr auto kPoll = std::chrono::milliseconds(100);
-  for (;;) {
-    const auto got = client->call("capture.read", {{"port", order.port}});
-    if (!got) return context.failed(got.error());
-    for (const Json& frame : (*got)["frames"]) {
-      if (file.is_open()) {
-        write_pcap_frame(file, frame);
-      } else {
-        context.out() << frame_line(frame);
-      }
-    }
-    context.out() << std::flush;
-    if (got->value("over", true)) break;
-    std::this_thread::sleep_for(kPoll);
-  }
-  if (file.is_open() && !file.flush()) return context.failed(io_error("cannot write " + order.file, errno));
-  return 0;
-}
-
-void add_capture(CLI::App& group, Context& context) {
-  const auto order = std::make_shared<CaptureOrder>();
-  CLI::App* command =
-      group.add_subcommand("capture", "Show the frames that a port's guest sends and gets; for root");
-  command->add_option("PORT", order->port, "an attachment id, or the beginning of one")->required();
-  command->add_option("--frames", order->frames, "how many at most")
-      ->check(CLI::Range(1, 1000))
-      ->capture_default_str();
-  command->add_option("--bytes", order->bytes, "of each frame, at most")
-      ->check(CLI::Range(14, 2048))
-      ->capture_default_str();
-  command->add_option("--seconds", order->seconds, "for how long at most")
-      ->check(CLI::Range(1, 600))
-      ->capture_default_str();
-  command->add_option("-w,--write", order->file, "a file to write them to, in the format of libpcap");
-  order->node.add_options(*command);
-  command->callback(
-      [order, &context] { context.run = [order, &context] { return capture(*order, context); }; });
-}
-
 int show_metrics(const NodeSource& node, const Context& context) {
   const auto config = node.read(context);
   if (!config) return context.failed(config.error());
-  auto client = json_rpc::Client::connect(config->switch_socket());
-  if (!client) return context.failed(client.error().wrap("the switch cannot be asked"));
+  auto client = connect_switch(*config);
+  if (!client) return context.failed(client.error());
   const auto text = client->call("metrics");
   if (!text) return context.failed(text.error());
   context.out() << (text->is_string() ? text->get<std::string>() : std::string());
@@ -302,6 +183,12 @@ CLI::App* add_order(CLI::App& group, const std::shared_ptr<PortOrder>& arguments
 
 }  // namespace
 
+Result<json_rpc::Client> connect_switch(const NodeConfig& config) {
+  auto client = json_rpc::Client::connect(config.switch_socket());
+  if (!client) return fail(client.error().wrap("the switch cannot be asked"));
+  return client;
+}
+
 void add_switch_commands(CLI::App& app, Context& context) {
   const auto node = std::make_shared<NodeSource>();
   CLI::App* group = app.add_subcommand("switch", "The vhost-user switch of the node, as it runs");
@@ -315,7 +202,7 @@ void add_switch_commands(CLI::App& app, Context& context) {
       context.run = [node, &question, &context] { return ask_switch(*node, question, context); };
     });
   }
-  add_capture(*group, context);
+  add_switch_capture(*group, context);
   CLI::App* metrics = group->add_subcommand("metrics", "Counters in the text format of Prometheus");
   node->add_options(*metrics);
   metrics->callback(

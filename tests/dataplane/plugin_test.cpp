@@ -159,6 +159,29 @@ TEST_F(VhostuserPlugin, AnOperatorSeesTheFramesOfAPort) {
             0);
 }
 
+TEST_F(VhostuserPlugin, ACaptureThatIsRefusedLeavesItsFileAlone) {
+  const auto file = directory() / "frames.pcap";
+  const auto capture = [&](const std::string& port) {
+    return run({built("vmlanectl"), "switch", "capture", port, "--seconds", "1", "--write", file, "--config",
+                node_json()});
+  };
+  const std::string kept = "frames of yesterday";
+  spit(file, kept);
+  EXPECT_FALSE(capture("3f2a").ok()) << "no switch runs";
+  EXPECT_EQ(slurp(file), kept);
+  start_switch();
+  EXPECT_FALSE(capture("3f2a").ok()) << "there is no such port";
+  EXPECT_EQ(slurp(file), kept);
+  std::filesystem::remove(file);
+  EXPECT_FALSE(capture("3f2a").ok());
+  EXPECT_FALSE(std::filesystem::exists(file)) << "made for nothing";
+  // What cannot be written is told before the switch is asked: it captures nothing for nobody.
+  Nic a = connect_nic("a", inside());
+  std::filesystem::create_directory(file);
+  EXPECT_NE(capture(id_of(a)).err.find("cannot write"), std::string::npos);
+  EXPECT_EQ(slurp(log_file()).find("captured"), std::string::npos);
+}
+
 TEST_F(VhostuserPlugin, ToldInTheFormatOfPrometheus) {
   start_switch();
   Nic a = connect_nic("a", inside());
