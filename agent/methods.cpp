@@ -88,7 +88,7 @@ Result<std::vector<std::optional<std::string>>> chosen(const NodeState& state, c
   return found;
 }
 
-Result<Json> connections(const NodeState& state, const PolicyLedger& ledger, const Json& params) {
+Result<Json> connections(const NodeState& state, PolicyLedger& ledger, const Json& params) {
   VMLANE_ASSIGN(const auto which, chosen(state, params));
   Json all = Json::array();
   for (const auto& attachment : which) {

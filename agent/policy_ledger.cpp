@@ -45,6 +45,18 @@ std::string end_text(const IpAddress& address, std::uint16_t port, std::uint8_t 
   return (address.v6 ? "[" + address.to_string() + "]" : address.to_string()) + ":" + std::to_string(port);
 }
 
+// A packet as the switch tells of it, the number of its protocol under `protocol`.
+std::optional<ebpf::PolicyTuple> tuple_told(const Json& told, const char* protocol) {
+  const auto source = IpAddress::parse(told.value("source", ""));
+  const auto destination = IpAddress::parse(told.value("destination", ""));
+  if (!source || !destination) return std::nullopt;
+  return ebpf::PolicyTuple{.source = *source,
+                           .destination = *destination,
+                           .source_port = told.value("source_port", std::uint16_t{0}),
+                           .destination_port = told.value("destination_port", std::uint16_t{0}),
+                           .protocol = told.value(protocol, std::uint8_t{0})};
+}
+
 const char* direction_text(bool ingress) {
   return ingress ? "ingress" : "egress";
 }
@@ -188,14 +200,9 @@ Json PolicyLedger::drop_row(const ebpf::PolicyDrop& drop) const {
 
 // No value for one that nobody could make sense of.
 std::optional<Json> PolicyLedger::switch_drop_row(const Json& told) const {
-  const auto source = IpAddress::parse(told.value("source", ""));
-  const auto destination = IpAddress::parse(told.value("destination", ""));
-  if (!source || !destination) return std::nullopt;
-  const ebpf::PolicyTuple packet{.source = *source,
-                                 .destination = *destination,
-                                 .source_port = told.value("source_port", std::uint16_t{0}),
-                                 .destination_port = told.value("destination_port", std::uint16_t{0}),
-                                 .protocol = told.value("protocol", std::uint8_t{0})};
+  const auto tuple = tuple_told(told, "protocol");
+  if (!tuple) return std::nullopt;
+  const ebpf::PolicyTuple& packet = *tuple;
   Json row = packet_row(told.value("attachment", ""), told.value("ingress", false), packet);
   row["time"] = time_text(nanoseconds(told.value("time", std::int64_t{0})));
   row["audit"] = told.value("audit", false);
@@ -297,16 +304,23 @@ Json PolicyLedger::connection_row(const ebpf::PolicyConnection& connection) cons
   return row;
 }
 
-Result<Json> PolicyLedger::connections(const std::optional<std::string>& attachment) const {
+Result<Json> PolicyLedger::connections(const std::optional<std::string>& attachment) {
   VMLANE_ASSIGN(const ebpf::PolicyTables* tables, tables());
   Json rows = Json::array();
   for (const auto& connection : tables->connections(attachment)) rows.push_back(connection_row(connection));
+  for (const Json& told : switch_.connections(attachment)) {
+    const auto opened = tuple_told(told, "protocol_number");
+    if (!opened) continue;
+    Json row = packet_row(told.value("attachment", ""), told.value("ingress", false), *opened);
+    for (const char* key : {"state", "idle", "kind", "policy", "rule"}) row[key] = told.value(key, Json());
+    rows.push_back(std::move(row));
+  }
   return rows;
 }
 
 Result<std::size_t> PolicyLedger::flush(const std::optional<std::string>& attachment) {
   VMLANE_ASSIGN(ebpf::PolicyTables * tables, tables());
-  return tables->flush(attachment);
+  return tables->flush(attachment) + switch_.flush(attachment);
 }
 
 Result<Json> PolicyLedger::probes() {

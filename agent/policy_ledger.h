@@ -19,7 +19,7 @@
 namespace vmlane::agent {
 
 // What the policy stages of the kernel's lanes and of the switch found, with names for numbers: drops, how
-// often rules were hit; connections, of the kernel's lanes. Errors are Code::kNotAvailable while the kernel
+// often rules were hit, connections. Errors are Code::kNotAvailable while the kernel
 // has no policy stage.
 //
 // Counters of the kernel's lanes outlive the agent: those of the tables in force are the kernel's, whose
@@ -48,7 +48,7 @@ class PolicyLedger {
   Result<Json> counters();
   // {attachment, pod, network, direction, source, destination, protocol, state, idle, kind, policy, rule}; of
   // one attachment or of all.
-  Result<Json> connections(const std::optional<std::string>& attachment) const;
+  Result<Json> connections(const std::optional<std::string>& attachment);
   // Forgets connections; how many there were.
   Result<std::size_t> flush(const std::optional<std::string>& attachment);
 

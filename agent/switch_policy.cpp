@@ -15,6 +15,10 @@ std::vector<Json> list_in(Json& value) {
   return rows;
 }
 
+Json port_of(const std::optional<std::string>& attachment) {
+  return attachment ? Json{{"port", *attachment}} : Json::object();
+}
+
 }  // namespace
 
 std::optional<Json> SwitchPolicy::call(const std::string& method, const Json& params) {
@@ -56,6 +60,17 @@ std::vector<Json> SwitchPolicy::drops() {
 std::vector<Json> SwitchPolicy::counters() {
   auto told = call("policy.counters");
   return told ? list_in(*told) : std::vector<Json>();
+}
+
+// The switch knows no port of attachments on other lanes, and says so by an error.
+std::vector<Json> SwitchPolicy::connections(const std::optional<std::string>& attachment) {
+  auto told = call("flows", port_of(attachment));
+  return told ? list_in(*told) : std::vector<Json>();
+}
+
+std::size_t SwitchPolicy::flush(const std::optional<std::string>& attachment) {
+  const auto told = call("flows.flush", port_of(attachment));
+  return told && told->is_object() ? told->value("flushed", std::size_t{0}) : 0;
 }
 
 }  // namespace vmlane::agent

@@ -23,6 +23,10 @@ class SwitchPolicy {
   std::vector<Json> drops();
   // Since the switch began.
   std::vector<Json> counters();
+  // Living connections of one attachment or of all, as they were opened.
+  std::vector<Json> connections(const std::optional<std::string>& attachment);
+  // Forgets them; how many there were.
+  std::size_t flush(const std::optional<std::string>& attachment);
 
  private:
   std::optional<Json> call(const std::string& method, const Json& params = Json::object());

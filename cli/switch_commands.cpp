@@ -26,8 +26,10 @@ constexpr std::string_view kSwitchExamples =
     "  vmlanectl switch stats\n"
     "  vmlanectl switch flows\n"
     "  vmlanectl switch capture 3f2a --frames 20 --write frames.pcap\n"
+    "  vmlanectl switch trace 3f2a --destination 192.0.2.7 --protocol udp --destination-port 53\n"
     "  vmlanectl switch quarantine 3f2a --reason \"sends what it must not\"\n"
     "  vmlanectl switch release 3f2a\n"
+    "  vmlanectl switch drain --seconds 30\n"
     "  vmlanectl switch restart";
 
 // A question to the switch or its keeper, and how its answer is shown: a table, or, without columns, an
@@ -158,6 +160,41 @@ int order(const PortOrder& order, const std::string& method, const Context& cont
   return 0;
 }
 
+struct DrainOrder {
+  NodeSource node;
+  unsigned seconds = 60;
+  bool end = false;
+};
+
+Result<Json> drain(const DrainOrder& order, const Context& context) {
+  VMLANE_ASSIGN(const auto config, order.node.read(context));
+  VMLANE_ASSIGN(auto client, connect_switch(config));
+  if (order.end) return client.call("resume");
+  return client.call("drain", {{"seconds", order.seconds}});
+}
+
+void add_drain(CLI::App& group, Context& context) {
+  constexpr int kMostSeconds = 3600;
+  const auto order = std::make_shared<DrainOrder>();
+  CLI::App* command = group.add_subcommand(
+      "drain", "Take no more frames from guests and uplinks, send what is on its way, and tell; for root");
+  CLI::Option* end = command->add_flag("--end", order->end, "take them again");
+  command->add_option("--seconds", order->seconds, "after which the switch takes them again by itself")
+      ->check(CLI::Range(1, kMostSeconds))
+      ->capture_default_str()
+      ->excludes(end);
+  order->node.add_options(*command);
+  add_output_option(*command, context);
+  command->callback([order, &context] {
+    context.run = [order, &context] {
+      const auto told = drain(*order, context);
+      if (!told) return context.failed(told.error());
+      context.out() << render_object(context.format, *told);
+      return 0;
+    };
+  });
+}
+
 int show_metrics(const NodeSource& node, const Context& context) {
   const auto config = node.read(context);
   if (!config) return context.failed(config.error());
@@ -203,6 +240,8 @@ void add_switch_commands(CLI::App& app, Context& context) {
     });
   }
   add_switch_capture(*group, context);
+  add_switch_trace(*group, context);
+  add_drain(*group, context);
   CLI::App* metrics = group->add_subcommand("metrics", "Counters in the text format of Prometheus");
   node->add_options(*metrics);
   metrics->callback(

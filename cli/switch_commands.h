@@ -12,5 +12,6 @@ namespace vmlane::cli {
 Result<json_rpc::Client> connect_switch(const NodeConfig& config);
 
 void add_switch_capture(CLI::App& group, Context& context);
+void add_switch_trace(CLI::App& group, Context& context);
 
 }  // namespace vmlane::cli

@@ -103,9 +103,13 @@ void Forwarder::remove(Port& port) {
   member = Member{};
 }
 
-Forwarder::Member* Forwarder::member_of(const Port& port) {
+const Forwarder::Member* Forwarder::member_of(const Port& port) const {
   const bool known = port.id < members_.size() && members_[port.id]->port == &port;
   return known ? members_[port.id].get() : nullptr;
+}
+
+Forwarder::Member* Forwarder::member_of(const Port& port) {
+  return const_cast<Member*>(std::as_const(*this).member_of(port));
 }
 
 void Forwarder::quarantine(const Port& port, bool quarantined) {
@@ -113,7 +117,10 @@ void Forwarder::quarantine(const Port& port, bool quarantined) {
 }
 
 void Forwarder::capture(const Port& port, std::unique_ptr<Capture> capture) {
-  if (Member* member = member_of(port)) member->capture = std::move(capture);
+  Member* member = member_of(port);
+  if (member == nullptr) return;
+  member->capture = std::move(capture);
+  member->watched = member->capture || member->tracer;
 }
 
 Capture* Forwarder::capture_of(const Port& port) {
@@ -123,14 +130,22 @@ Capture* Forwarder::capture_of(const Port& port) {
 
 std::vector<PolicyGate::Flow> Forwarder::flows(const Port* port, std::uint64_t now) const {
   if (port == nullptr) return policy_.flows(nullptr, now);
-  const bool known = port->id < members_.size() && members_[port->id]->port == port;
-  const auto* subject = known ? members_[port->id]->subject : nullptr;
-  return subject == nullptr ? std::vector<PolicyGate::Flow>() : policy_.flows(subject, now);
+  const Member* member = member_of(*port);
+  if (member == nullptr || member->subject == nullptr) return {};
+  return policy_.flows(member->subject, now);
+}
+
+std::size_t Forwarder::flush_flows(const Port* port, std::uint64_t now) {
+  const std::size_t count = flows(port, now).size();
+  const Member* member = port == nullptr ? nullptr : member_of(*port);
+  if (port == nullptr || (member != nullptr && member->subject != nullptr))
+    policy_.flush(port == nullptr ? nullptr : member->subject);
+  return count;
 }
 
 const PortRules* Forwarder::rules_of(const Port& port) const {
-  const bool known = port.id < members_.size() && members_[port.id]->port == &port;
-  return known ? &members_[port.id]->rules : nullptr;
+  const Member* member = member_of(port);
+  return member == nullptr ? nullptr : &member->rules;
 }
 
 std::vector<Forwarder::MacView> Forwarder::macs(std::uint64_t now) const {
@@ -209,8 +224,9 @@ void Forwarder::announce_to(Member& from, Member& to, std::span<const std::uint8
 }
 
 void Forwarder::announce(Port& port, const MacAddress& mac, std::uint64_t now) {
-  if (port.id >= members_.size() || members_[port.id]->port != &port) return;
-  Member& from = *members_[port.id];
+  Member* const found = member_of(port);
+  if (found == nullptr) return;
+  Member& from = *found;
   if (from.quarantined) return port.drop(DropReason::kQuarantined);
   if (!may_announce(from, mac, now)) return;
   // The addresses are those of the NIC's own MAC.
@@ -230,13 +246,17 @@ void Forwarder::announce(Port& port, const MacAddress& mac, std::uint64_t now) {
 }
 
 void Forwarder::take(Member& from, FramePtr frame, std::uint64_t now) {
-  if (from.capture) [[unlikely]]
-    from.capture->add(*frame, true, now);
+  if (from.watched) [[unlikely]]
+    return take_watched(from, std::move(frame), now);
+  process(from, std::move(frame), now);
+}
+
+void Forwarder::process(Member& from, FramePtr frame, std::uint64_t now) {
   if (from.quarantined) return from.port->drop(DropReason::kQuarantined);
   if (frame->data_len < sizeof(rte_ether_hdr)) return from.port->drop(DropReason::kMalformed);
   if (!admit(from, *frame) || answered(from, frame) || !learn(from, *frame, now)) return;
   if (!permits(from, *frame, VMLANE_POLICY_EGRESS, false, now)) return;
-  if (!within(from.rules.egress, *frame, *from.port)) return;
+  if (!within(from, from.rules.egress, *frame)) return;
   forward(from, std::move(frame), now);
 }
 
@@ -245,6 +265,10 @@ bool Forwarder::admit(Member& from, rte_mbuf& frame) {
     const auto head = head_of(&frame);
     const int reason =
         vmlane_native_guard(head.data(), static_cast<std::uint32_t>(head.size()), &*from.rules.guard);
+    if (trace_ != nullptr) [[unlikely]]
+      note(
+          "source-guard", from,
+          reason == VMLANE_GUARD_PASS ? "passes" : std::string(kDropNames[static_cast<std::size_t>(reason)]));
     if (reason != VMLANE_GUARD_PASS) {
       from.port->drop(static_cast<DropReason>(reason));
       return false;
@@ -271,6 +295,8 @@ bool Forwarder::answered(Member& from, FramePtr& frame) {
   std::ranges::copy(head, buffer.begin());
   const answers::Answer answer = answers::answer(buffer, head.size(), *from.rules.answers);
   if (answer.verdict == answers::Verdict::kNotOurs) return false;
+  if (trace_ != nullptr) [[unlikely]]
+    note("guest-answers", from, answer.verdict == answers::Verdict::kReply ? "replies" : "silent");
   if (answer.verdict == answers::Verdict::kDrop) {
     from.port->drop(DropReason::kAnswered);
     return true;
@@ -292,7 +318,10 @@ bool Forwarder::learn(Member& from, const rte_mbuf& frame, std::uint64_t now) {
     from.port->drop(DropReason::kMalformed);
     return false;
   }
-  if (from.network->macs.learn(source, from.port->id, now)) return true;
+  const bool learned = from.network->macs.learn(source, from.port->id, now);
+  if (trace_ != nullptr) [[unlikely]]
+    note("learning", from, source.to_string() + (learned ? " is at this port" : " is another port's"));
+  if (learned) return true;
   from.port->drop(DropReason::kLocalSource);
   return false;
 }
@@ -305,6 +334,9 @@ void Forwarder::forward(Member& from, FramePtr frame, std::uint64_t now) {
     return flood(from, std::move(frame), true, now);
   }
   const auto to = from.network->macs.find(destination, now);
+  if (trace_ != nullptr) [[unlikely]]
+    note("forwarding", from,
+         destination.to_string() + (to ? " is at port " + members_[*to]->port->name() : " is unknown"));
   if (!to) return flood(from, std::move(frame), false, now);
   if (*to == from.port->id) return from.port->drop(DropReason::kReflected);
   deliver(from, *members_[*to], std::move(frame), now);
@@ -313,6 +345,8 @@ void Forwarder::forward(Member& from, FramePtr frame, std::uint64_t now) {
 void Forwarder::flood(Member& from, FramePtr frame, bool group, std::uint64_t now) {
   // An uplink's floods are those of a whole network, and its bridge's business.
   if (!from.rules.uplink && !from.floods.allows(now)) return from.port->drop(DropReason::kFloodLimit);
+  if (trace_ != nullptr) [[unlikely]]
+    note("flooding", from, group ? "to all ports" : "to uplinks and ports that take everything");
   Member* last = nullptr;
   for (const PortId id : from.network->members) {
     Member& to = *members_[id];
@@ -332,15 +366,20 @@ void Forwarder::flood(Member& from, FramePtr frame, bool group, std::uint64_t no
 bool Forwarder::permits(Member& member, rte_mbuf& frame, std::uint8_t direction, bool from_node,
                         std::uint64_t now) {
   if (member.subject == nullptr) return true;
+  if (trace_ != nullptr) [[unlikely]]
+    return permits_traced(member, frame, direction, from_node, now);
   const auto refused = policy_.refuses(head_of(&frame), *member.subject, direction, from_node, now);
   if (refused) member.port->drop(*refused);
   return !refused;
 }
 
-bool Forwarder::within(std::optional<RateLimit>& limit, const rte_mbuf& frame, Port& port) {
-  if (!limit || limit->allows(frame)) return true;
-  port.drop(DropReason::kRate);
-  return false;
+bool Forwarder::within(Member& member, std::optional<RateLimit>& limit, const rte_mbuf& frame) {
+  if (!limit) return true;
+  const bool allowed = limit->allows(frame);
+  if (trace_ != nullptr) [[unlikely]]
+    note("meter", member, allowed ? "passes" : "rate");
+  if (!allowed) member.port->drop(DropReason::kRate);
+  return allowed;
 }
 
 void Forwarder::deliver(Member& from, Member& to, FramePtr frame, std::uint64_t now) {
@@ -350,7 +389,7 @@ void Forwarder::deliver(Member& from, Member& to, FramePtr frame, std::uint64_t 
       from.rules.uplink && to.rules.node_mac && mac_at(*frame, RTE_ETHER_ADDR_LEN) == *to.rules.node_mac;
   if (!permits(to, *frame, VMLANE_POLICY_INGRESS, from_node, now)) return;
   if (to.port->mtu != 0 && packet_size(*frame) > to.port->mtu) return to.port->drop(DropReason::kTooBig);
-  if (!within(to.rules.ingress, *frame, *to.port)) return;
+  if (!within(to, to.rules.ingress, *frame)) return;
   adapt(to, std::move(frame));
 }
 
@@ -358,19 +397,23 @@ void Forwarder::adapt(Member& to, FramePtr frame) {
   const Offloads offloads = to.port->offloads();
   const auto finish = [&](FramePtr piece) {
     if (!offloads.checksum && (piece->ol_flags & RTE_MBUF_F_TX_L4_MASK) != 0) {
+      if (trace_ != nullptr) [[unlikely]]
+        note("checksum", to, "filled in");
       complete_checksum(*piece);
       to.port->counters.checksummed++;
     }
     queue(to, std::move(piece));
   };
   if (!needs_segmentation(*frame, offloads)) return finish(std::move(frame));
+  if (trace_ != nullptr) [[unlikely]]
+    note("segmentation", to, "cut into segments");
   to.port->counters.segmented++;
   if (!segment(*frame, *pool_, finish)) to.port->drop(DropReason::kNoBuffer);
 }
 
 void Forwarder::queue(Member& to, FramePtr frame) {
-  if (to.capture) [[unlikely]]
-    to.capture->add(*frame, false, clock_ns());
+  if (to.capture || trace_ != nullptr) [[unlikely]]
+    queue_watched(to, *frame);
   if (to.out.empty()) dirty_.push_back(&to);
   to.out.push_back(frame.release());
   if (to.out.size() < kBurst) return;
@@ -380,7 +423,11 @@ void Forwarder::queue(Member& to, FramePtr frame) {
 
 void Forwarder::flush(Member& to) {
   if (to.out.empty()) return;
-  to.port->send(to.out);
+  if (trace_ != nullptr && trace_->rehearsed) [[unlikely]] {
+    rte_pktmbuf_free_bulk(to.out.data(), static_cast<unsigned>(to.out.size()));
+  } else {
+    to.port->send(to.out);
+  }
   to.out.clear();
 }
 

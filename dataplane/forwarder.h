@@ -17,6 +17,7 @@
 #include "dataplane/policy_gate.h"
 #include "dataplane/port.h"
 #include "dataplane/rate_limit.h"
+#include "dataplane/trace.h"
 #include "dataplane/turn_budget.h"
 #include "ebpf/guest_answers.h"
 #include "ebpf/source_guard_layout.bpf.h"
@@ -69,6 +70,12 @@ class Forwarder {
   // One capture of a port at a time; a null one ends it.
   void capture(const Port& port, std::unique_ptr<Capture> capture);
   Capture* capture_of(const Port& port);
+  // The same for following frames.
+  void trace(const Port& port, std::unique_ptr<Tracer> tracer);
+  Tracer* tracer_of(const Port& port);
+  // Between two rounds: what would become of a frame from the port. The frame goes the way of all others, and
+  // what it changed there, counters and tables, is put back; nobody gets it.
+  Result<Trace> rehearse(Port& port, std::span<const std::uint8_t> bytes, std::uint64_t now);
   // Between two rounds: tells the others of the network that the guest on the port is there, under its MAC.
   // The switch's own words: policy is not asked.
   void announce(Port& port, const MacAddress& mac, std::uint64_t now);
@@ -82,6 +89,8 @@ class Forwarder {
   const PortRules* rules_of(const Port& port) const;
   // Connections that policy let through, of one port or (null) of all.
   std::vector<PolicyGate::Flow> flows(const Port* port, std::uint64_t now) const;
+  // Forgets them; how many there were.
+  std::size_t flush_flows(const Port* port, std::uint64_t now);
 
  private:
   struct Network {
@@ -97,6 +106,8 @@ class Forwarder {
     bool learns = false;                     // its guest may have more MACs than its own
     bool quarantined = false;
     std::unique_ptr<Capture> capture;
+    std::unique_ptr<Tracer> tracer;
+    bool watched = false;           // there is one of the two
     bool takes_everything = false;  // gets frames to unknown and foreign destinations
     FloodLimit floods;
     TurnBudget turns{kBurst};
@@ -104,6 +115,11 @@ class Forwarder {
   };
 
   void take(Member& from, FramePtr frame, std::uint64_t now);
+  void take_watched(Member& from, FramePtr frame, std::uint64_t now);
+  void process(Member& from, FramePtr frame, std::uint64_t now);
+  // Does so with nothing else on the way, and notes it in `trace`.
+  void follow(Member& from, FramePtr frame, Trace& trace, std::uint64_t now);
+  void note(std::string_view stage, const Member& at, std::string outcome);
   unsigned serve(Member& from, std::uint64_t now);
   bool admit(Member& from, rte_mbuf& frame);
   // Whether the frame was a question to the switch; then it is the reply, on its way back, or gone.
@@ -114,11 +130,15 @@ class Forwarder {
   void deliver(Member& from, Member& to, FramePtr frame, std::uint64_t now);
   // Whether policy lets a guest send (VMLANE_POLICY_EGRESS) or get the frame; counted at its port if not.
   bool permits(Member& member, rte_mbuf& frame, std::uint8_t direction, bool from_node, std::uint64_t now);
+  bool permits_traced(Member& member, rte_mbuf& frame, std::uint8_t direction, bool from_node,
+                      std::uint64_t now);
   // Does for the receiver what it cannot do by itself, and queues the frame.
-  static bool within(std::optional<RateLimit>& limit, const rte_mbuf& frame, Port& port);
+  bool within(Member& member, std::optional<RateLimit>& limit, const rte_mbuf& frame);
   void adapt(Member& to, FramePtr frame);
   void queue(Member& to, FramePtr frame);
+  void queue_watched(Member& to, const rte_mbuf& frame);
   Member* member_of(const Port& port);
+  const Member* member_of(const Port& port) const;
   void flush(Member& to);
   void flush_all();
   bool may_announce(Member& from, const MacAddress& mac, std::uint64_t now);
@@ -129,6 +149,7 @@ class Forwarder {
   std::map<std::string, Network> networks_;
   PolicyGate policy_;
   std::vector<Member*> dirty_;  // have something in `out`
+  Trace* trace_ = nullptr;      // of the frame that is at hand, if somebody follows it
 };
 
 }  // namespace vmlane::dataplane

@@ -125,11 +125,43 @@ PolicyGate::Findings PolicyGate::take_findings() {
   return found;
 }
 
+// Each gets an incarnation of its own, as if it were another's: what is left of the old one is nobody's, and
+// its places are given to new connections.
+void PolicyGate::flush(const Subject* subject) {
+  std::vector<std::uint32_t> old;
+  for (const auto& [incarnation, its] : subjects_) {
+    if (subject == nullptr || its.get() == subject) old.push_back(incarnation);
+  }
+  for (const std::uint32_t incarnation : old) {
+    auto node = subjects_.extract(incarnation);
+    node.key() = ++last_incarnation_;
+    node.mapped()->workload.incarnation = node.key();
+    find_in_tables(*node.mapped());
+    subjects_.insert(std::move(node));
+  }
+}
+
 std::optional<DropReason> PolicyGate::refuses(std::span<const std::uint8_t> head, Subject& subject,
-                                              std::uint8_t direction, bool from_node, std::uint64_t now) {
+                                              std::uint8_t direction, bool from_node, std::uint64_t now,
+                                              policy::NativeStage::Outcome* told) {
   const auto outcome = stage_->decide(head, subject.workload, direction, ticks(now), from_node);
   if (!outcome.passes() || outcome.audited != VMLANE_STAGE_PASS) tell(head, subject, direction, outcome, now);
+  if (told != nullptr) *told = outcome;
   return outcome.passes() ? std::nullopt : std::optional(reason_of(outcome.reason));
+}
+
+PolicyGate::Rehearsal::Rehearsal(PolicyGate& gate) : gate_(gate), drops_(gate.drops_.size()) {
+  if (!gate_.stage_) return;
+  stage_ = std::make_unique<policy::NativeStage>(*gate_.stage_);
+  std::swap(stage_, gate_.stage_);
+  for (const auto& [incarnation, subject] : gate_.subjects_) subjects_.emplace(incarnation, *subject);
+}
+
+PolicyGate::Rehearsal::~Rehearsal() {
+  if (!stage_) return;
+  std::swap(stage_, gate_.stage_);
+  for (const auto& [incarnation, subject] : subjects_) *gate_.subjects_.at(incarnation) = subject;
+  gate_.drops_.resize(drops_);
 }
 
 }  // namespace vmlane::dataplane

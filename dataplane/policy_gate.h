@@ -66,6 +66,8 @@ class PolicyGate {
   };
   // Living connections, of one subject or (null) of all.
   std::vector<Flow> flows(const Subject* subject, std::uint64_t now) const;
+  // Forgets the connections of one subject or (null) of all: their next packets are judged as new ones.
+  void flush(const Subject* subject);
 
   // From now on these count; frames of connections that the last ones had let pass are judged again. The old
   // ones are given back, so that another thread gives up their memory.
@@ -78,9 +80,26 @@ class PolicyGate {
 
   // Whether a frame that the guest sends (VMLANE_POLICY_EGRESS) or gets may pass; else why not. `head` is the
   // frame from its Ethernet header on, with all headers. `from_node`: the node itself made it. `now` is
-  // clock_ns().
+  // clock_ns(). `outcome`, if not null, is given all that was found.
   std::optional<DropReason> refuses(std::span<const std::uint8_t> head, Subject& subject,
-                                    std::uint8_t direction, bool from_node, std::uint64_t now);
+                                    std::uint8_t direction, bool from_node, std::uint64_t now,
+                                    policy::NativeStage::Outcome* outcome = nullptr);
+
+  // As long as one lives, verdicts are for show: what they would have changed is as before afterwards. Copies
+  // all connections, which takes a few milliseconds.
+  class Rehearsal {
+   public:
+    explicit Rehearsal(PolicyGate& gate);
+    ~Rehearsal();
+    Rehearsal(const Rehearsal&) = delete;
+    Rehearsal& operator=(const Rehearsal&) = delete;
+
+   private:
+    PolicyGate& gate_;
+    std::unique_ptr<policy::NativeStage> stage_;
+    std::map<std::uint32_t, Subject> subjects_;
+    std::size_t drops_ = 0;
+  };
 
  private:
   void find_in_tables(Subject& subject) const;

@@ -85,6 +85,21 @@ Json PolicyLog::drop_json(const PolicyGate::Drop& drop, nanoseconds time) const 
           {"rule", by_policy && drop.answer.rule != VMLANE_POLICY_NO_RULE ? Json(drop.answer.rule) : Json()}};
 }
 
+Json PolicyLog::verdict(const policy::NativeStage::Outcome& outcome) const {
+  const bool audited = outcome.passes() && outcome.audited != VMLANE_STAGE_PASS;
+  const std::uint32_t reason = audited ? outcome.audited : outcome.reason;
+  const vmlane_policy_answer& answer = audited ? outcome.would : outcome.answer;
+  const bool by_policy = reason == VMLANE_STAGE_PASS || reason == VMLANE_STAGE_BY_POLICY;
+  const policy::PolicyName* named =
+      by_policy && policy::names_a_policy(answer.reason) ? name(answer.policy) : nullptr;
+  return {{"reason", policy::drop_reason_name(by_policy ? std::uint32_t{VMLANE_STAGE_BY_POLICY} : reason,
+                                              answer.reason)},
+          {"audit", audited},
+          {"kind", named == nullptr ? Json() : Json(named->kind)},
+          {"policy", named == nullptr ? Json() : Json(named->id)},
+          {"rule", named != nullptr && answer.rule != VMLANE_POLICY_NO_RULE ? Json(answer.rule) : Json()}};
+}
+
 Json PolicyLog::counters() const {
   Json rows = Json::array();
   for (const auto& [key, count] : counts_) {
@@ -114,6 +129,7 @@ Json PolicyLog::flows(const std::vector<PolicyGate::Flow>& flows) const {
     rows.push_back({{"attachment", std::string(flow.attachment.data(), flow.attachment.size())},
                     {"ingress", ingress},
                     {"protocol", policy::protocol_name(entry.protocol)},
+                    {"protocol_number", entry.protocol},
                     {"source", ingress ? remote : local},
                     {"destination", ingress ? local : remote},
                     {"source_port", ingress ? entry.remote_port : entry.local_port},

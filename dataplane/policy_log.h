@@ -28,6 +28,8 @@ class PolicyLog {
   // {kind, policy, rule (null: isolation), ingress, hits, audited, last (nanoseconds of CLOCK_MONOTONIC)},
   // each since the switch began.
   Json counters() const;
+  // What decided about one packet: {reason, kind, policy, rule, audit}.
+  Json verdict(const policy::NativeStage::Outcome& outcome) const;
   // {attachment, ingress, protocol, source, destination, source_port, destination_port, state, idle
   // (seconds), kind, policy, rule}
   Json flows(const std::vector<PolicyGate::Flow>& flows) const;

@@ -101,7 +101,8 @@ Result<> Switch::start(const WorkerOptions& options) {
   if (keeper_ == nullptr) return {};
   watch_descriptor(epoll_.get(), keeper_->descriptor());
   watch_.watch(session_dir(config_));
-  worker_->hold(true);
+  waits_for_keeper_ = true;
+  hold();
   return {};
 }
 
@@ -123,6 +124,15 @@ json_rpc::Server::Methods Switch::methods() {
        {[this](const Json& params, const Caller& caller) { return start_capture(params, caller.uid); },
         true}},
       {"capture.read", {[this](const Json& params, const Caller&) { return read_capture(params); }, true}},
+      {"trace",
+       {[this](const Json& params, const Caller& caller) { return trace(params, caller.uid); }, true}},
+      {"trace.start",
+       {[this](const Json& params, const Caller& caller) { return start_trace(params, caller.uid); }, true}},
+      {"trace.read", {[this](const Json& params, const Caller&) { return read_trace(params); }, true}},
+      {"drain",
+       {[this](const Json& params, const Caller& caller) { return drain(params, caller.uid); }, true}},
+      {"resume", {[this](const Json&, const Caller&) { return resume(); }, true}},
+      {"flows.flush", {[this](const Json& params, const Caller&) { return flush_flows(params); }, true}},
       {"metrics", {[this](const Json&, const Caller&) -> Result<Json> { return metrics_json(); }}},
       {"release", {[this](const Json& params, const Caller&) { return release(params); }, true}},
       {"policy.counters", {[this](const Json&, const Caller&) -> Result<Json> {
@@ -207,11 +217,13 @@ void Switch::collect_policy() {
 bool Switch::obey_keeper() {
   const std::string word = keeper_->hear();
   if (word == switch_words::kForward) {
-    worker_->hold(false);
+    waits_for_keeper_ = false;
+    hold();
     keeper_->say(switch_words::kForwarding);
   } else if (word == switch_words::kDrain) {
     // The next one takes the socket, and all rings stay as they are.
-    worker_->hold(true);
+    waits_for_keeper_ = true;
+    hold();
     server_.reset();
     keeper_->say(switch_words::kDrained);
     // What is left is to be killed, and not to take part in what goes on meanwhile.
@@ -419,6 +431,7 @@ void Switch::tell_changed() const {
 }
 
 void Switch::look_again() {
+  tell_faults();
   for (auto& [network, uplink] : uplinks_) open_uplink(network, uplink);
   for (auto& [id, attached] : ports_) {
     attached.pause = {};
@@ -436,6 +449,7 @@ void Switch::connect_in(const std::set<std::filesystem::path>& directories) {
 
 void Switch::connect_due() {
   const auto now = Clock::now();
+  if (drained_until_ && *drained_until_ <= now) end_drain("itself, after the time that was asked for");
   for (auto& [id, attached] : ports_) {
     if (attached.due && *attached.due <= now) connect(attached);
   }
@@ -449,6 +463,7 @@ void Switch::connect_due() {
 int Switch::next_try() {
   std::optional<Clock::time_point> first;
   const auto sooner = [&](Clock::time_point due) { first = first ? std::min(*first, due) : due; };
+  if (drained_until_) sooner(*drained_until_);
   for (const auto& [id, attached] : ports_) {
     if (attached.due) sooner(*attached.due);
   }

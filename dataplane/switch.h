@@ -52,13 +52,18 @@ class Switch {
  private:
   using Clock = std::chrono::steady_clock;
 
+  // An operator who goes away leaves no node in the dark.
+  static constexpr std::chrono::seconds kDrain{60};
+  static constexpr std::chrono::seconds kLongestDrain{3600};
+
   struct Attached {
     PortSpec spec;
     std::unique_ptr<VhostPort> port;
-    std::string problem;                   // why it is not as its record asks
-    std::string quarantine;                // why it is out of service; empty: it is not
-    std::chrono::milliseconds pause{};     // before the next try to connect
-    std::optional<Clock::time_point> due;  // of that
+    std::string problem;                      // why it is not as its record asks
+    std::string quarantine;                   // why an operator took it out of service; empty: nobody did
+    RingFault told_fault = RingFault::kNone;  // why the switch itself did, as it was last told
+    std::chrono::milliseconds pause{};        // before the next try to connect
+    std::optional<Clock::time_point> due;     // of that
   };
   // A guest's place is told more than once: frames get lost, and what is on the way to the guest takes a
   // while to learn.
@@ -110,13 +115,31 @@ class Switch {
   Json stats_json();
   Json drops_json();
   Result<Json> flows_json(const Json& params);
+  Result<Json> flush_flows(const Json& params);
+  Result<const VhostPort*> port_if_named(const Json& params);
   // The port that a call is about, by `port`: an attachment id or the beginning of one.
   Result<Attached*> port_named(const Json& params);
   Result<Json> quarantine(const Json& params);
   Result<Json> start_capture(const Json& params, uid_t caller);
   Result<Json> read_capture(const Json& params);
+  struct TracedPort {
+    Port* port = nullptr;
+    const PortSpec* spec = nullptr;  // null of an uplink
+    std::string network;
+  };
+  Result<TracedPort> traced_port(ObjectReader& reader, const Json& params);
+  Result<std::vector<std::uint8_t>> crafted(const FrameMatch& wanted, const TracedPort& from) const;
+  Result<Json> trace(const Json& params, uid_t caller);
+  Result<Json> start_trace(const Json& params, uid_t caller);
+  Result<Json> read_trace(const Json& params);
+  void hold();
+  Result<Json> drain(const Json& params, uid_t caller);
+  Result<Json> resume();
+  void end_drain(const std::string& by);
   Json metrics_json();
   Result<Json> release(const Json& params);
+  static std::string quarantine_of(const Attached& attached);
+  void tell_faults();
   std::filesystem::path quarantine_file(const std::string& id) const;
 
   const NodeConfig& config_;
@@ -137,7 +160,9 @@ class Switch {
   PolicyLog policy_log_;
   std::mutex announcing_mutex_;
   std::map<std::string, Announcing> announcing_;  // by attachment id
-  Clock::time_point next_check_{};                // of uplinks and directories that are missing
+  bool waits_for_keeper_ = false;                 // it has not said that frames are to be moved, or no longer
+  std::optional<Clock::time_point> drained_until_;  // an operator has no frames taken until then
+  Clock::time_point next_check_{};                  // of uplinks and directories that are missing
 };
 
 }  // namespace vmlane::dataplane

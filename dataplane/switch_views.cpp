@@ -6,7 +6,6 @@
 #include <utility>
 #include <vector>
 
-#include "core/hex.h"
 #include "core/json_rpc.h"
 #include "core/keeper_paths.h"
 #include "dataplane/switch.h"
@@ -105,10 +104,12 @@ Json Switch::ports_json() {
         if (session->value("state", "") == "refused") row["state"] = "refused";
         row["session"] = *session;
       }
-      if (!attached.quarantine.empty()) {
-        row["quarantined"] = attached.quarantine;
-        if (problem.empty()) problem = "quarantined: " + attached.quarantine;
+      if (const std::string why = quarantine_of(attached); !why.empty()) {
+        row["quarantined"] = why;
+        row["quarantined_by"] = attached.quarantine.empty() ? "switch" : "operator";
+        if (problem.empty()) problem = "quarantined: " + why;
       }
+      row["quarantines"] = port.faults();
       if (!problem.empty()) row["problem"] = problem;
       rows.push_back(std::move(row));
     }
@@ -155,6 +156,7 @@ Json Switch::stats_json() {
           {"ports", ports_.size()},
           {"uplinks", uplinks_.size()},
           {"policy_generation", policy_generation_},
+          {"drained", drained_until_.has_value()},
           {"buffers", {{"size", pool_->size}, {"free", free}}}};
 }
 
@@ -177,6 +179,25 @@ std::filesystem::path Switch::quarantine_file(const std::string& id) const {
   return config_.run_dir / "quarantine" / id;
 }
 
+std::string Switch::quarantine_of(const Attached& attached) {
+  return attached.quarantine.empty() ? std::string(text_of(attached.port->fault())) : attached.quarantine;
+}
+
+// The switch's own quarantines end with the guest's driver, or when an operator says so; the next switch has
+// its own eyes.
+void Switch::tell_faults() {
+  for (auto& [id, attached] : ports_) {
+    const RingFault fault = attached.port->fault();
+    if (fault == attached.told_fault) continue;
+    attached.told_fault = fault;
+    if (fault == RingFault::kNone) {
+      log_.info("port released", {{"attachment", id}, {"by", "a reset of its driver"}});
+    } else {
+      log_.warning("port quarantined", {{"attachment", id}, {"reason", std::string(text_of(fault))}});
+    }
+  }
+}
+
 // What says so is a file, so that it holds for the next switch too.
 Result<Json> Switch::quarantine(const Json& params) {
   VMLANE_ASSIGN(Attached* const attached, port_named(params));
@@ -195,68 +216,17 @@ Result<Json> Switch::quarantine(const Json& params) {
 
 Result<Json> Switch::release(const Json& params) {
   VMLANE_ASSIGN(Attached* const attached, port_named(params));
-  if (attached->quarantine.empty())
+  if (quarantine_of(*attached).empty())
     return fail(Code::kNotFound, "port " + attached->spec.id + " is not in quarantine");
   VMLANE_TRY(remove_file(quarantine_file(attached->spec.id)));
   attached->quarantine.clear();
-  worker_->mailbox().run([&] { worker_->forwarder().quarantine(*attached->port, false); });
+  attached->told_fault = RingFault::kNone;
+  worker_->mailbox().run([&] {
+    worker_->forwarder().quarantine(*attached->port, false);
+    attached->port->forgive();
+  });
   log_.info("port released", {{"attachment", attached->spec.id}});
   return Json{{"port", attached->spec.id}, {"quarantined", nullptr}};
-}
-
-Result<Json> Switch::start_capture(const Json& params, uid_t caller) {
-  VMLANE_ASSIGN(Attached* const attached, port_named(params));
-  ObjectReader reader(params, "params.", Code::kInvalidConfig);
-  VMLANE_ASSIGN(const auto frames, reader.integer("frames", 1, Capture::kMostFrames));
-  VMLANE_ASSIGN(const auto bytes, reader.integer("bytes", 14, Capture::kMostBytes));
-  VMLANE_ASSIGN(const auto seconds, reader.integer("seconds", 1, Capture::kMostSeconds));
-  constexpr std::int64_t kFrames = 100;
-  constexpr std::int64_t kBytes = 256;
-  constexpr std::int64_t kSeconds = 60;
-  const auto time = static_cast<std::uint64_t>(
-      std::chrono::nanoseconds(std::chrono::seconds(seconds.value_or(kSeconds))).count());
-  bool busy = false;
-  worker_->mailbox().run([&] {
-    Forwarder& forwarder = worker_->forwarder();
-    const Capture* running = forwarder.capture_of(*attached->port);
-    busy = running != nullptr && !running->over(clock_ns());
-    if (busy) return;
-    forwarder.capture(
-        *attached->port,
-        std::make_unique<Capture>(static_cast<std::uint32_t>(frames.value_or(kFrames)),
-                                  static_cast<std::uint32_t>(bytes.value_or(kBytes)), clock_ns() + time));
-  });
-  if (busy)
-    return fail(Code::kTryAgain, "somebody captures frames of port " + attached->spec.id,
-                "wait until that has ended, after 600 seconds at the latest");
-  log_.warning("frames of a port are captured",
-               {{"attachment", attached->spec.id}, {"uid", std::to_string(caller)}});
-  return Json{{"port", attached->spec.id}};
-}
-
-// What was captured since the last call; `over` when nothing more will come.
-Result<Json> Switch::read_capture(const Json& params) {
-  VMLANE_ASSIGN(Attached* const attached, port_named(params));
-  std::vector<Capture::Frame> frames;
-  bool over = true;
-  worker_->mailbox().run([&] {
-    Forwarder& forwarder = worker_->forwarder();
-    Capture* capture = forwarder.capture_of(*attached->port);
-    if (capture == nullptr) return;
-    frames = capture->take();
-    over = capture->over(clock_ns());
-    if (over) forwarder.capture(*attached->port, nullptr);
-  });
-  const std::uint64_t now = clock_ns();
-  const auto wall = std::chrono::system_clock::now().time_since_epoch();
-  Json rows = Json::array();
-  for (const Capture::Frame& frame : frames) {
-    const auto time = std::chrono::duration_cast<std::chrono::nanoseconds>(wall).count() -
-                      static_cast<std::int64_t>(now - std::min(frame.time, now));
-    rows.push_back(
-        {{"time", time}, {"sent", frame.sent}, {"length", frame.length}, {"bytes", to_hex(frame.bytes)}});
-  }
-  return Json{{"over", over}, {"frames", std::move(rows)}};
 }
 
 // The text format of Prometheus.
@@ -298,6 +268,18 @@ Json Switch::metrics_json() {
   family("port_up", "gauge", "Whether the port forwards");
   for (const Json& row : ports)
     sample("port_up", port_labels(row), row["state"] == "running" && !row.contains("quarantined") ? 1 : 0);
+  family("port_quarantined", "gauge", "Whether the port is out of service, and by whom");
+  for (const Json& row : ports) {
+    if (row.contains("quarantined"))
+      sample("port_quarantined",
+             port_labels(row) + "," + label("by", row["quarantined_by"]) + "," +
+                 label("reason", row["quarantined"]),
+             1);
+  }
+  family("port_quarantines_total", "counter", "How often the switch itself took the port out of service");
+  for (const Json& row : ports) {
+    if (row.contains("quarantines")) sample("port_quarantines_total", port_labels(row), row["quarantines"]);
+  }
   family("dropped_frames_total", "counter", "Frames that went no further, by the port that it is counted at");
   for (const Json& row : drops)
     sample("dropped_frames_total",
@@ -311,17 +293,31 @@ Json Switch::metrics_json() {
   sample("worker_wakes_total", "", stats["worker"]["wakes"]);
   family("buffers_free", "gauge", "Buffers that hold no frame");
   sample("buffers_free", "", stats["buffers"]["free"]);
+  family("drained", "gauge", "Whether an operator has the switch take no frames");
+  sample("drained", "", drained_until_ ? 1 : 0);
   family("policy_generation", "gauge", "Generation of the policy tables in use, 0 without");
   sample("policy_generation", "", stats["policy_generation"]);
   return text;
 }
 
+// Null for all.
+Result<const VhostPort*> Switch::port_if_named(const Json& params) {
+  if (!params.contains("port")) return nullptr;
+  VMLANE_ASSIGN(const Attached* const attached, port_named(params));
+  return attached->port.get();
+}
+
+Result<Json> Switch::flush_flows(const Json& params) {
+  VMLANE_ASSIGN(const VhostPort* const port, port_if_named(params));
+  std::size_t flushed = 0;
+  worker_->mailbox().run([&] { flushed = worker_->forwarder().flush_flows(port, clock_ns()); });
+  log_.info("connections forgotten",
+            {{"attachment", port == nullptr ? "all" : port->name()}, {"count", std::to_string(flushed)}});
+  return Json{{"flushed", flushed}};
+}
+
 Result<Json> Switch::flows_json(const Json& params) {
-  const VhostPort* port = nullptr;
-  if (params.contains("port")) {
-    VMLANE_ASSIGN(const Attached* const attached, port_named(params));
-    port = attached->port.get();
-  }
+  VMLANE_ASSIGN(const VhostPort* const port, port_if_named(params));
   std::vector<PolicyGate::Flow> flows;
   worker_->mailbox().run([&] { flows = worker_->forwarder().flows(port, clock_ns()); });
   return policy_log_.flows(flows);

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstdlib>
 #include <cstring>
 #include <map>
 #include <mutex>
@@ -41,6 +42,8 @@ constexpr std::uint64_t kRingPacked = feature(34);
 // without them; guests do that themselves then.
 constexpr std::uint64_t kRefusedFeatures =
     kRingPacked | kGuestUfo | kHostUfo | kGuestEcn | kHostEcn | kAccessPlatform;
+
+constexpr std::size_t kMostRegions = 8;  // lib/vhost takes no more
 
 // Ports by socket: lib/vhost's callbacks name that.
 struct Registry {
@@ -93,6 +96,9 @@ struct VhostCallbacks {
   // lib/vhost would make a RARP frame of SEND_RARP, and keep it until the guest sends something. The message
   // is as it was on the socket.
   static rte_vhost_msg_result message(int device, void* bytes) {
+    VhostPort* port = port_of(device);
+    if (port == nullptr) return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
+    port->message_begins();
     struct {
       vhost_user::Header header;
       std::uint8_t payload[sizeof(std::uint64_t)];
@@ -101,8 +107,7 @@ struct VhostCallbacks {
     std::memcpy(&message, bytes, sizeof message);
     if (message.header.request != static_cast<std::uint32_t>(vhost_user::Request::kSendRarp))
       return RTE_VHOST_MSG_RESULT_NOT_HANDLED;
-    VhostPort* port = port_of(device);
-    if (port == nullptr || message.header.size != sizeof message.payload) return RTE_VHOST_MSG_RESULT_ERR;
+    if (message.header.size != sizeof message.payload) return RTE_VHOST_MSG_RESULT_ERR;
     MacAddress mac;
     std::memcpy(mac.bytes.data(), message.payload, mac.bytes.size());
     port->surroundings_.announce(mac);
@@ -202,6 +207,7 @@ void VhostPort::connection_changed(bool connected) {
 
 void VhostPort::device_ready(int device) {
   running_ = true;
+  in_message_ = false;
   surroundings_.worker.post([this, device] {
     device_ = device;
     epoch_++;
@@ -219,6 +225,8 @@ void VhostPort::device_gone() {
     to_guest_.clear();
     unwatch_kicks();
     pairs_ = 0;
+    fault_ = RingFault::kNone;
+    vain_seconds_ = 0;
   });
   surroundings_.changed();
 }
@@ -231,9 +239,15 @@ void VhostPort::ring_changed(unsigned ring, bool ready) {
   surroundings_.worker.wake();
 }
 
+void VhostPort::message_begins() {
+  in_message_ = true;
+  while (in_audit_) rte_pause();
+}
+
 // While a message is carried out the rings are locked, and lib/vhost's dequeue then says that they are empty.
 // A guest's notification that came in that time would have been for nothing.
 void VhostPort::message_handled() {
+  in_message_ = false;
   if (!running_) return;
   messages_++;
   surroundings_.worker.wake();
@@ -248,7 +262,7 @@ void VhostPort::look_again() {
 
 void VhostPort::refresh() {
   seen_epoch_ = epoch_;
-  if (device_ < 0) return;
+  if (device_ < 0 || fault() != RingFault::kNone) return;
   std::uint64_t features = 0;
   rte_vhost_get_negotiated_features(device_, &features);
   features_ = features;
@@ -297,7 +311,72 @@ bool VhostPort::accept(rte_mbuf& frame) {
   return set_offloads(frame, parse_headers(head_of(&frame)), partial, segment);
 }
 
-unsigned VhostPort::receive(std::span<rte_mbuf*> frames, std::uint64_t /*now*/) {
+void VhostPort::let_go(RingFault fault) {
+  if (fault_ != RingFault::kNone) return;
+  fault_ = fault;
+  faults_++;
+  from_guest_.clear();
+  to_guest_.clear();
+  unwatch_kicks();
+  surroundings_.changed();
+}
+
+void VhostPort::forgive() {
+  fault_ = RingFault::kNone;
+  vain_seconds_ = 0;
+  epoch_++;
+}
+
+void VhostPort::audit(std::span<const std::uint16_t> rings) {
+  // In this order on both sides, so that one of them sees the other.
+  in_audit_ = true;
+  RingFault found = RingFault::kNone;
+  rte_vhost_memory* memory = nullptr;
+  for (std::size_t i = 0; i < rings.size() && found == RingFault::kNone && !in_message_; i++) {
+    rte_vhost_vring vring{};
+    RingView view;
+    std::uint16_t used = 0;
+    if (rte_vhost_get_vhost_vring(device_, rings[i], &vring) != 0 || vring.avail == nullptr ||
+        vring.desc == nullptr || vring.size == 0 ||
+        rte_vhost_get_vring_base(device_, rings[i], &view.taken, &used) != 0)
+      continue;
+    view.descriptors = reinterpret_cast<const RingView::Descriptor*>(vring.desc);
+    view.available = reinterpret_cast<const std::uint16_t*>(vring.avail);
+    view.size = vring.size;
+    if (!view.pending()) continue;
+    if (memory == nullptr && rte_vhost_get_mem_table(device_, &memory) != 0) break;
+    std::array<GuestRegion, kMostRegions> regions;
+    const std::size_t count = std::min<std::size_t>(memory->nregions, regions.size());
+    for (std::size_t j = 0; j < count; j++) {
+      const rte_vhost_mem_region& region = memory->regions[j];
+      regions[j] = {.guest = region.guest_phys_addr,
+                    .host = reinterpret_cast<const std::uint8_t*>(region.host_user_addr),
+                    .size = region.size};
+    }
+    view.memory = std::span(regions).first(count);
+    found = view.fault();
+  }
+  in_audit_ = false;
+  ::free(memory);
+  if (found != RingFault::kNone) let_go(found);
+}
+
+void VhostPort::kicked(std::uint64_t now) {
+  constexpr std::uint64_t kSecond = 1'000'000'000;
+  constexpr std::uint64_t kFewFrames = 8;  // less than one for so many notifications
+  if (now - kicks_since_ >= kSecond) {
+    const bool vain = now - kicks_since_ < 2 * kSecond && kicks_seen_ >= kVainKicks &&
+                      counters.received - received_before_ < kicks_seen_ / kFewFrames;
+    vain_seconds_ = vain ? vain_seconds_ + 1 : 0;
+    kicks_since_ = now;
+    kicks_seen_ = 0;
+    received_before_ = counters.received;
+    if (vain_seconds_ >= kVainSeconds) return let_go(RingFault::kKicks);
+  }
+  kicks_seen_++;
+}
+
+unsigned VhostPort::receive(std::span<rte_mbuf*> frames, std::uint64_t now) {
   if (seen_epoch_ != epoch_.load(std::memory_order_relaxed)) refresh();
   if (from_guest_.empty()) return 0;
   if (seen_messages_ != messages_.load(std::memory_order_relaxed)) look_again();
@@ -307,6 +386,11 @@ unsigned VhostPort::receive(std::span<rte_mbuf*> frames, std::uint64_t /*now*/) 
     const std::uint16_t ring = from_guest_[next_ring_++ % from_guest_.size()];
     count = rte_vhost_dequeue_burst(device_, ring, surroundings_.pool, frames.data(),
                                     static_cast<std::uint16_t>(frames.size()));
+  }
+  // lib/vhost says of no ring why nothing comes out of it.
+  if (count == 0 ? now >= next_audit_ : ++bursts_ % kAuditEvery == 0) {
+    next_audit_ = now + kIdleAudit;
+    audit(from_guest_);
   }
   unsigned kept = 0;
   for (unsigned i = 0; i < count; i++) {
@@ -347,7 +431,7 @@ std::size_t VhostPort::send_to(std::uint16_t ring, std::span<rte_mbuf*> frames) 
 void VhostPort::send_by_flow(std::span<rte_mbuf*> frames) {
   const auto drop_all = [this](std::span<rte_mbuf*> rest) {
     for (rte_mbuf* frame : rest) {
-      drop(DropReason::kNoRoom);
+      drop(fault() == RingFault::kNone ? DropReason::kNoRoom : DropReason::kQuarantined);
       rte_pktmbuf_free(frame);
     }
   };
@@ -377,6 +461,7 @@ void VhostPort::send_by_flow(std::span<rte_mbuf*> frames) {
     frames = frames.first(kept);
     if (seen_epoch_ == epoch_.load(std::memory_order_acquire)) break;
   }
+  if (!frames.empty() && device_ >= 0 && refusals_++ % kAuditEvery == 0) audit(to_guest_);
   drop_all(frames);
 }
 
@@ -384,8 +469,16 @@ void VhostPort::send(std::span<rte_mbuf*> frames) {
   send_by_flow(prepared(frames));
 }
 
+std::uint64_t VhostPort::waiting() const {
+  std::uint64_t count = 0;
+  for (const std::uint16_t ring : from_guest_) count += rte_vhost_rx_queue_count(device_, ring);
+  return count;
+}
+
 void VhostPort::arm() {
   armed_ = true;
+  // It may block for as long as nobody kicks.
+  if (device_ >= 0) audit(from_guest_);
   for (const std::uint16_t ring : from_guest_) rte_vhost_enable_guest_notification(device_, ring, 1);
 }
 

@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "dataplane/mailbox.h"
 #include "dataplane/port.h"
+#include "dataplane/ring_audit.h"
 
 namespace vmlane::dataplane {
 
@@ -54,11 +55,21 @@ class VhostPort final : public Port {
   std::uint64_t features() const { return features_.load(); }
   // Ring pairs that the guest's driver uses.
   unsigned pairs() const { return pairs_.load(); }
+  // What the guest did for which the port no longer looks at its rings, until its driver is reset.
+  RingFault fault() const { return fault_.load(); }
+  // How often that was so.
+  std::uint64_t faults() const { return faults_.load(); }
+  // Worker: looks at them again.
+  void forgive();
+  // Worker, when it was woken by a notification of this guest.
+  void kicked(std::uint64_t now);
 
   unsigned receive(std::span<rte_mbuf*> frames, std::uint64_t now) override;
   void send(std::span<rte_mbuf*> frames) override;
   Offloads offloads() const override { return offloads_; }
-  bool linked() const override { return device_ >= 0; }
+  bool linked() const override { return device_ >= 0 && fault() == RingFault::kNone; }
+  // Worker: frames that the guest has put into its rings and nobody has taken.
+  std::uint64_t waiting() const;
   void arm() override;
   void disarm() override;
 
@@ -71,6 +82,7 @@ class VhostPort final : public Port {
   void device_gone();
   void ring_changed(unsigned ring, bool ready);
   void connection_changed(bool connected);
+  void message_begins();
   void message_handled();
 
   Result<> start();
@@ -86,6 +98,15 @@ class VhostPort final : public Port {
   std::size_t send_to(std::uint16_t ring, std::span<rte_mbuf*> frames);
   std::span<rte_mbuf*> prepared(std::span<rte_mbuf*> frames);
   bool accept(rte_mbuf& frame);
+  // Whether the guest keeps to the rules in these rings; else they are let go.
+  void audit(std::span<const std::uint16_t> rings);
+  void let_go(RingFault fault);
+
+  static constexpr unsigned kAuditEvery = 64;              // bursts that came in or found no room
+  static constexpr std::uint64_t kIdleAudit = 10'000'000;  // nanoseconds between two while nothing comes in
+  // Notifications in vain, in each of so many seconds after each other.
+  static constexpr std::uint64_t kVainKicks = 500;
+  static constexpr unsigned kVainSeconds = 2;
 
   const std::filesystem::path socket_;
   const Surroundings surroundings_;
@@ -103,6 +124,12 @@ class VhostPort final : public Port {
   std::array<std::atomic<bool>, kMaxRings> ready_{};
   std::atomic<std::uint32_t> epoch_ = 0;     // counts changes of rings
   std::atomic<std::uint32_t> messages_ = 0;  // counts what locked the rings for a while
+  // A message may unmap the guest's memory: no audit begins before it is handled, and it waits for one that
+  // has begun.
+  std::atomic<bool> in_message_ = false;
+  std::atomic<bool> in_audit_ = false;
+  std::atomic<RingFault> fault_ = RingFault::kNone;
+  std::atomic<std::uint64_t> faults_ = 0;
 
   // Worker.
   int device_ = -1;
@@ -114,6 +141,14 @@ class VhostPort final : public Port {
   std::vector<std::uint16_t> to_guest_;
   std::size_t next_ring_ = 0;
   std::vector<int> kicks_;  // watched descriptors
+  unsigned bursts_ = 0;
+  unsigned refusals_ = 0;
+  std::uint64_t next_audit_ = 0;
+  // Of the second that began at kicks_since_.
+  std::uint64_t kicks_since_ = 0;
+  std::uint64_t kicks_seen_ = 0;
+  std::uint64_t received_before_ = 0;
+  unsigned vain_seconds_ = 0;
 };
 
 }  // namespace vmlane::dataplane

@@ -13,6 +13,8 @@
 #include <future>
 #include <utility>
 
+#include "dataplane/vhost_port.h"
+
 namespace vmlane::dataplane {
 
 Result<std::unique_ptr<Worker>> Worker::create(const WorkerOptions& options, rte_mempool* pool) {
@@ -109,12 +111,17 @@ bool Worker::may_block(std::uint64_t now) const {
 void Worker::block() {
   constexpr int kEvents = 64;
   std::array<epoll_event, kEvents> events;
+  int count = 0;
   const std::uint64_t before = clock_ns();
   if (!mailbox_->pending() && !stopping_) {
-    ::epoll_wait(epoll_.get(), events.data(), kEvents, -1);
+    count = ::epoll_wait(epoll_.get(), events.data(), kEvents, -1);
     times_.wakes++;
   }
   const std::uint64_t after = clock_ns();
+  for (int i = 0; i < count; i++) {
+    if (void* port = events[static_cast<std::size_t>(i)].data.ptr)
+      static_cast<VhostPort*>(port)->kicked(after);
+  }
   times_.blocked += after - before;
   window_.spent(0, after - before);
   round_began_ = after;

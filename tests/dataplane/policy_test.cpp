@@ -318,7 +318,66 @@ TEST_F(SwitchPolicy, TheAgentShowsThisLaneWithTheOthers) {
   });
   ASSERT_NE(rule, counters.end()) << counters;
   EXPECT_GT((*rule)["hits"], 0) << counters;
+  const auto connections = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), {built("vmlanectl"), "policy", "ct"});
+    words.insert(words.end(), {"--attachment", id_of(server_), "--config", node_json(), "-o", "json"});
+    const RunResult result = run(words);
+    EXPECT_TRUE(result.ok()) << result.err;
+    return Json::parse(result.out);
+  };
+  const Json listed = connections({"ls"});
+  ASSERT_EQ(listed.size(), 1U) << listed;
+  EXPECT_EQ(listed[0]["pod"], "blue/server");
+  EXPECT_EQ(listed[0]["protocol"], "TCP");
+  EXPECT_EQ(listed[0]["source"], client_.address->to_string() + ":4000");
+  EXPECT_EQ(listed[0]["destination"], server_.address->to_string() + ":80");
+  EXPECT_EQ(listed[0]["policy"], "blue/guard");
+  EXPECT_EQ(connections({"flush"}), (Json{{"flushed", 1}}));
+  EXPECT_EQ(connections({"ls"}), Json::array());
   EXPECT_EQ(agent.stop(), 0);
+}
+
+TEST_F(SwitchPolicy, ForgottenConnectionsAreJudgedAsNewOnes) {
+  start_switch();
+  add_guests();
+  publish({policy_object(kClientToPort80)});
+  const PacketSpec query{.protocol = kUdp, .source_port = 4000, .destination_port = 53};
+  const PacketSpec reply{.protocol = kUdp, .source_port = 53, .destination_port = 4000};
+  ASSERT_TRUE(comes(client_, server_, query));
+  ASSERT_TRUE(comes(server_, client_, reply)) << "of a connection that the client opened";
+  EXPECT_EQ(ask("flows.flush", {{"port", id_of(server_)}}), (Json{{"flushed", 1}}));
+  EXPECT_FALSE(comes(server_, client_, reply)) << "the server itself may open none";
+  EXPECT_TRUE(comes(client_, server_, query));
+  EXPECT_TRUE(comes(server_, client_, reply));
+}
+
+TEST_F(SwitchPolicy, ATraceNamesTheRuleAndLeavesNoConnection) {
+  start_switch();
+  add_guests();
+  publish({policy_object(kClientToPort80)});
+  const auto trace = [&](int port) {
+    return ask("trace", {{"port", id_of(client_)},
+                         {"destination", server_.address->to_string()},
+                         {"destination_port", port}});
+  };
+  const auto verdict = [](const Json& traced) {
+    for (const Json& step : traced["steps"]) {
+      if (step.value("stage", "") == "policy-ingress") return step["policy"];
+    }
+    return Json();
+  };
+  const Json allowed = trace(80);
+  EXPECT_EQ(allowed["sent"], Json::array({id_of(server_)})) << allowed;
+  EXPECT_EQ(verdict(allowed)["policy"], "blue/guard") << allowed;
+  EXPECT_EQ(verdict(allowed)["rule"], 0) << allowed;
+  const Json denied = trace(81);
+  EXPECT_EQ(denied["dropped"], Json::array({Json{{"port", id_of(server_)}, {"reason", "policy"}}})) << denied;
+  EXPECT_EQ(verdict(denied)["reason"], "isolated") << denied;
+  EXPECT_EQ(ask("flows"), Json::array());
+  EXPECT_EQ(ask("policy.counters"), Json::array());
+  EXPECT_EQ(ask("policy.drops")["drops"], Json::array());
+  EXPECT_TRUE(comes(client_, server_, {.source_port = 40000, .destination_port = 80, .tcp_flags = kSyn}));
+  EXPECT_FALSE(ask("flows").empty());
 }
 
 TEST_F(SwitchPolicy, NoFrameGetsPastItWhenTheSwitchIsReplaced) {

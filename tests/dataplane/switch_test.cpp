@@ -18,10 +18,11 @@ namespace {
 
 const std::vector<std::string> kSmall = {"--pages", "normal", "--buffers", "4096"};
 
-Json ask_at(const std::filesystem::path& socket, const std::string& method) {
+Json ask_at(const std::filesystem::path& socket, const std::string& method,
+            const Json& params = Json::object()) {
   auto client = json_rpc::Client::connect(socket, std::chrono::seconds(30));
   if (!client) return nullptr;
-  auto answer = client->call(method);
+  auto answer = client->call(method, params);
   return answer ? std::move(*answer) : Json(nullptr);
 }
 
@@ -124,8 +125,15 @@ Nic SwitchTest::connect_nic(const std::string& container, const Json& config, st
   return nic;
 }
 
-Json SwitchTest::ask(const std::string& method) const {
-  return ask_at(node().switch_socket(), method);
+Json SwitchTest::ask(const std::string& method, const Json& params) const {
+  return ask_at(node().switch_socket(), method, params);
+}
+
+RunResult SwitchTest::switch_command(std::vector<std::string> words, RunOptions options) const {
+  std::vector<std::string> command = {built("vmlanectl"), "switch"};
+  command.insert(command.end(), words.begin(), words.end());
+  command.insert(command.end(), {"--config", node_json()});
+  return run(command, options);
 }
 
 Json SwitchTest::ask_keeper(const std::string& method) const {

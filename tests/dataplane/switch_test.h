@@ -65,13 +65,15 @@ class SwitchTest : public PluginFixture {
   void connect(Nic& nic);
 
   // What the switch says of itself; null when it does not.
-  Json ask(const std::string& method) const;
+  Json ask(const std::string& method, const Json& params = Json::object()) const;
   Json ask_keeper(const std::string& method) const;
   // The entry of `ports` for a NIC.
   Json port_of(const Nic& nic) const;
   // Frames that were dropped at the NIC's port for a reason.
   std::uint64_t drops_at(const Nic& nic, const std::string& reason) const;
   std::string id_of(const Nic& nic) const;
+  // `vmlanectl switch` with these words.
+  RunResult switch_command(std::vector<std::string> words, RunOptions options = {}) const;
 
  private:
   void start(const std::vector<std::string>& command, std::optional<uid_t> uid);
