@@ -65,7 +65,7 @@ PortRules rules_of(const PortSpec& spec) {
 
 }  // namespace
 
-Result<std::unique_ptr<Switch>> Switch::create(const NodeConfig& config, const WorkerOptions& options,
+Result<std::unique_ptr<Switch>> Switch::create(const NodeConfig& config, const SwitchOptions& options,
                                                rte_mempool* pool, const KeeperLink* keeper, const Log& log) {
   // Guests' memory is mapped here and must not end in a core file.
   ::prctl(PR_SET_DUMPABLE, 0);
@@ -87,7 +87,7 @@ Switch::Switch(const NodeConfig& config, const Log& log, rte_mempool* pool, cons
       changed_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
       watch_(std::move(watch)) {}
 
-Result<> Switch::start(const WorkerOptions& options) {
+Result<> Switch::start(const SwitchOptions& options) {
   if (!epoll_ || !changed_) return fail(kernel_error("cannot make the switch's descriptors", errno));
   watch_descriptor(epoll_.get(), changed_.get());
   watch_descriptor(epoll_.get(), watch_.descriptor());
@@ -96,7 +96,10 @@ Result<> Switch::start(const WorkerOptions& options) {
                 json_rpc::Server::listen(config_.switch_socket(), config_.vmlane_gid, methods()));
   watch_descriptor(epoll_.get(), server.fd());
   server_.emplace(std::move(server));
-  VMLANE_ASSIGN(worker_, Worker::create(options, pool_));
+  VMLANE_ASSIGN(errands_, Mailbox::create());
+  watch_descriptor(epoll_.get(), errands_->descriptor());
+  metrics_address_ = options.metrics;
+  VMLANE_ASSIGN(worker_, Worker::create(options.worker, pool_));
   VMLANE_TRY(worker_->start());
   if (keeper_ == nullptr) return {};
   watch_descriptor(epoll_.get(), keeper_->descriptor());
@@ -107,6 +110,7 @@ Result<> Switch::start(const WorkerOptions& options) {
 }
 
 Switch::~Switch() {
+  end_metrics();
   while (!ports_.empty()) detach(ports_.begin()->first);
   for (auto& [network, uplink] : uplinks_) close_uplink(uplink);
 }
@@ -169,7 +173,9 @@ Result<> Switch::run(int stop) {
         if (!obey_keeper()) return {};
         continue;
       }
-      if (descriptor == changed_.get()) {
+      if (descriptor == errands_->descriptor()) {
+        errands_->drain();
+      } else if (descriptor == changed_.get()) {
         empty_event(descriptor);
         look_again();
       } else if (descriptor == watch_.descriptor()) {
@@ -455,6 +461,7 @@ void Switch::connect_due() {
   }
   if (now < next_check_) return;
   next_check_ = now + kCheckEvery;
+  serve_metrics();
   if (!watch_.watches(config_.policy_dir())) load_policy();
   if (!watch_.watches(config_.attachments_dir())) return resync();
   for (auto& [network, uplink] : uplinks_) open_uplink(network, uplink);
@@ -475,7 +482,8 @@ int Switch::next_try() {
   }
   const bool missing = std::ranges::any_of(uplinks_, [](const auto& uplink) { return !uplink.second.port; });
   const bool unwatched = !watch_.watches(config_.attachments_dir()) || !watch_.watches(config_.policy_dir());
-  if (missing || unwatched) sooner(next_check_);
+  const bool unserved = !waits_for_keeper_ && !metrics_address_.empty() && !metrics_server_;
+  if (missing || unwatched || unserved) sooner(next_check_);
   if (!first) return -1;
   const auto left = std::chrono::ceil<milliseconds>(*first - Clock::now()).count();
   return static_cast<int>(std::max<std::int64_t>(left, 0));

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <prometheus/client_metric.h>
+
 #include <chrono>
 #include <map>
 #include <memory>
@@ -16,6 +18,7 @@
 #include "core/log.h"
 #include "core/node_config.h"
 #include "dataplane/keeper_link.h"
+#include "dataplane/metrics_server.h"
 #include "dataplane/policy_log.h"
 #include "dataplane/port_spec.h"
 #include "dataplane/uplink_port.h"
@@ -36,11 +39,16 @@
 // connected again as soon as its socket takes the connection.
 namespace vmlane::dataplane {
 
+struct SwitchOptions {
+  WorkerOptions worker;
+  std::string metrics;  // where they are given over HTTP, as MetricsServer::parse() has it; empty: nowhere
+};
+
 class Switch {
  public:
   // With a keeper (null: none) it connects to that one's sockets in the place of QEMU's, and forwards when it
   // is told to. `pool` is from start_memory().
-  static Result<std::unique_ptr<Switch>> create(const NodeConfig& config, const WorkerOptions& options,
+  static Result<std::unique_ptr<Switch>> create(const NodeConfig& config, const SwitchOptions& options,
                                                 rte_mempool* pool, const KeeperLink* keeper, const Log& log);
   ~Switch();
   Switch(const Switch&) = delete;
@@ -80,7 +88,7 @@ class Switch {
 
   Switch(const NodeConfig& config, const Log& log, rte_mempool* pool, const KeeperLink* keeper,
          std::string boot_id, DirectoryWatch watch);
-  Result<> start(const WorkerOptions& options);
+  Result<> start(const SwitchOptions& options);
   // What the keeper says; false when it says that this switch is to do nothing more.
   bool obey_keeper();
   std::filesystem::path socket_of(const PortSpec& spec) const;
@@ -136,7 +144,11 @@ class Switch {
   Result<Json> drain(const Json& params, uid_t caller);
   Result<Json> resume();
   void end_drain(const std::string& by);
+  std::vector<prometheus::MetricFamily> metrics();
+  prometheus::ClientMetric::Histogram round_histogram();
   Json metrics_json();
+  void serve_metrics();
+  void end_metrics();
   Result<Json> release(const Json& params);
   static std::string quarantine_of(const Attached& attached);
   void tell_faults();
@@ -157,6 +169,10 @@ class Switch {
   std::set<std::string> problems_;         // of records, as they were last told
   std::uint64_t policy_generation_ = 0;    // of the tables in use
   std::string policy_problem_;
+  std::string metrics_address_;
+  std::string metrics_problem_;
+  std::unique_ptr<Mailbox> errands_;  // of the threads that give metrics
+  std::unique_ptr<MetricsServer> metrics_server_;
   PolicyLog policy_log_;
   std::mutex announcing_mutex_;
   std::map<std::string, Announcing> announcing_;  // by attachment id

@@ -59,6 +59,18 @@ Json bandwidth_json(const PortSpec& spec) {
 
 constexpr double kSecond = 1e9;
 
+// What that share of the rounds that moved frames took at most, to a factor of two.
+double microseconds_of(const WorkerTimes& times, double share) {
+  constexpr double kMicrosecond = 1e3;
+  std::uint64_t count = 0;
+  for (std::size_t i = 0; i < times.rounds_by_length.size(); i++) {
+    count += times.rounds_by_length[i];
+    if (static_cast<double>(count) >= share * static_cast<double>(times.rounds))
+      return static_cast<double>(WorkerTimes::longest_of(i)) / kMicrosecond;
+  }
+  return 0;
+}
+
 }  // namespace
 
 Json Switch::sessions_json() const {
@@ -152,6 +164,8 @@ Json Switch::stats_json() {
             {"blocked_seconds", static_cast<double>(times.blocked) / kSecond},
             {"wakes", times.wakes},
             {"rounds", times.rounds},
+            {"round_p50_us", microseconds_of(times, 0.5)},
+            {"round_p99_us", microseconds_of(times, 0.99)},
             {"spin_window_ns", times.window}}},
           {"ports", ports_.size()},
           {"uplinks", uplinks_.size()},
@@ -227,77 +241,6 @@ Result<Json> Switch::release(const Json& params) {
   });
   log_.info("port released", {{"attachment", attached->spec.id}});
   return Json{{"port", attached->spec.id}, {"quarantined", nullptr}};
-}
-
-// The text format of Prometheus.
-Json Switch::metrics_json() {
-  std::string text;
-  const auto family = [&](const std::string& name, const char* type, const char* help) {
-    text +=
-        "# HELP vmlane_switch_" + name + " " + help + "\n# TYPE vmlane_switch_" + name + " " + type + "\n";
-  };
-  const auto sample = [&](const std::string& name, const std::string& labels, const Json& value) {
-    text +=
-        "vmlane_switch_" + name + (labels.empty() ? "" : "{" + labels + "}") + " " + to_text(value) + "\n";
-  };
-  // A label's value: backslash, quote and line end are escaped, as in JSON.
-  const auto label = [](const std::string& name, const Json& value) { return name + "=" + to_text(value); };
-  const Json ports = ports_json();
-  const Json drops = drops_json();
-  const Json stats = stats_json();
-  const auto port_labels = [&](const Json& row) {
-    return label("port", row["port"]) + "," + label("network", row["network"]) + "," +
-           label("workload", row.value("workload", Json("")));
-  };
-  constexpr std::array<std::array<const char*, 3>, 7> kCounters = {{
-      {"rx", "received_frames_total", "Frames that the port's guest or uplink sent"},
-      {"rx_bytes", "received_bytes_total", "Bytes of those"},
-      {"tx", "sent_frames_total", "Frames that the port's guest or uplink was given"},
-      {"tx_bytes", "sent_bytes_total", "Bytes of those"},
-      {"segmented", "segmented_frames_total", "Frames that the switch cut for their receiver"},
-      {"checksummed", "checksummed_frames_total", "Frames whose checksum the switch filled in"},
-      {"short_turns", "short_turns_total",
-       "Rounds in which the port's frames were too costly for a full burst"},
-  }};
-  for (const auto& [key, name, help] : kCounters) {
-    family(name, "counter", help);
-    for (const Json& row : ports) {
-      if (row.contains(key)) sample(name, port_labels(row), row[key]);
-    }
-  }
-  family("port_up", "gauge", "Whether the port forwards");
-  for (const Json& row : ports)
-    sample("port_up", port_labels(row), row["state"] == "running" && !row.contains("quarantined") ? 1 : 0);
-  family("port_quarantined", "gauge", "Whether the port is out of service, and by whom");
-  for (const Json& row : ports) {
-    if (row.contains("quarantined"))
-      sample("port_quarantined",
-             port_labels(row) + "," + label("by", row["quarantined_by"]) + "," +
-                 label("reason", row["quarantined"]),
-             1);
-  }
-  family("port_quarantines_total", "counter", "How often the switch itself took the port out of service");
-  for (const Json& row : ports) {
-    if (row.contains("quarantines")) sample("port_quarantines_total", port_labels(row), row["quarantines"]);
-  }
-  family("dropped_frames_total", "counter", "Frames that went no further, by the port that it is counted at");
-  for (const Json& row : drops)
-    sample("dropped_frames_total",
-           label("port", row["port"]) + "," + label("network", row["network"]) + "," +
-               label("reason", row["reason"]),
-           row["frames"]);
-  family("worker_seconds_total", "counter", "What the worker's time went into");
-  for (const char* state : {"busy", "spinning", "blocked"})
-    sample("worker_seconds_total", label("state", state), stats["worker"][std::string(state) + "_seconds"]);
-  family("worker_wakes_total", "counter", "How often the worker was woken");
-  sample("worker_wakes_total", "", stats["worker"]["wakes"]);
-  family("buffers_free", "gauge", "Buffers that hold no frame");
-  sample("buffers_free", "", stats["buffers"]["free"]);
-  family("drained", "gauge", "Whether an operator has the switch take no frames");
-  sample("drained", "", drained_until_ ? 1 : 0);
-  family("policy_generation", "gauge", "Generation of the policy tables in use, 0 without");
-  sample("policy_generation", "", stats["policy_generation"]);
-  return text;
 }
 
 // Null for all.

@@ -7,7 +7,9 @@
 #include <sched.h>
 #include <sys/epoll.h>
 
+#include <algorithm>
 #include <array>
+#include <bit>
 #include <cerrno>
 #include <cstring>
 #include <future>
@@ -93,6 +95,8 @@ void Worker::account(unsigned moved, std::uint64_t now) {
   last_frame_ = now;
   times_.busy += took;
   times_.rounds++;
+  constexpr std::uint64_t kFirst = WorkerTimes::longest_of(0);
+  times_.rounds_by_length[std::min<std::size_t>(std::bit_width(took / kFirst), WorkerTimes::kLengths - 1)]++;
   window_.spent(0, took);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <functional>
@@ -36,6 +37,11 @@ struct WorkerTimes {
   std::uint64_t wakes = 0;     // how often it was woken
   std::uint64_t rounds = 0;    // that moved frames
   std::uint64_t window = 0;    // for which it looks at present
+
+  // Rounds that moved frames, by how long they took: up to longest_of(i), and the last ones longer.
+  static constexpr std::size_t kLengths = 16;
+  static constexpr std::uint64_t longest_of(std::size_t i) { return std::uint64_t{1024} << i; }
+  std::array<std::uint64_t, kLengths> rounds_by_length{};
 };
 
 // The thread that moves frames. It is always in one of three states:

@@ -202,6 +202,41 @@ TEST_F(VhostuserPlugin, ToldInTheFormatOfPrometheus) {
       << told.out;
 }
 
+TEST_F(VhostuserPlugin, GivesThemOverHttpWhereItIsTold) {
+  const std::string address = "127.0.0.1:9464";
+  start_keeper({}, {"--metrics", address});
+  Nic a = connect_nic("a", inside());
+  Nic b = connect_nic("b", inside());
+  ASSERT_TRUE(passes(a, b, "counted"));
+  const auto get = [&] { return run({"curl", "-sS", "--max-time", "10", "http://" + address + "/metrics"}); };
+  const auto has = [&](const std::string& line) {
+    const RunResult got = get();
+    return got.ok() && got.out.find(line) != std::string::npos;
+  };
+  const std::string sent = "vmlane_switch_sent_frames_total{port=\"" + id_of(b) +
+                           "\",network=\"switch:blue\",workload=\"blue/pod/b\"} 1\n";
+  EXPECT_TRUE(has(sent)) << get().out << get().err;
+  EXPECT_TRUE(has("vmlane_switch_port_state{port=\"" + id_of(a) +
+                  "\",network=\"switch:blue\",workload=\"blue/pod/a\",state=\"running\"} 1\n"));
+  EXPECT_TRUE(has("vmlane_switch_round_seconds_bucket{le=\"+Inf\"}"));
+  // The switch after this one takes the address over.
+  const int before = ask_keeper("status").value("pid", 0);
+  ASSERT_TRUE(switch_command({"restart"}).ok());
+  ASSERT_NE(ask_keeper("status").value("pid", 0), before);
+  ASSERT_TRUE(eventually([&] { return get().ok(); }, kPatience)) << get().err;
+  ASSERT_TRUE(passes(a, b, "counted by the next one"));
+  EXPECT_TRUE(has(sent)) << get().out;
+}
+
+TEST_F(VhostuserPlugin, RefusesWhatIsNoAddressForMetrics) {
+  for (const char* text :
+       {"9464", "127.0.0.1", "127.0.0.1:0", "127.0.0.1:x", "localhost:9464", "::1:9464", "127.0.0.1:65536"}) {
+    const RunResult refused = run({built("vmlane-switch"), "--metrics", text});
+    EXPECT_EQ(refused.status, 1) << text;
+    EXPECT_NE(refused.err.find(std::string("\"") + text + "\""), std::string::npos) << refused.err;
+  }
+}
+
 TEST_F(VhostuserPlugin, AnOperatorTakesAPortOutOfServiceAndBackIn) {
   start_switch();
   Nic a = connect_nic("a", inside());

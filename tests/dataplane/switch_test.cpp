@@ -60,11 +60,13 @@ void SwitchTest::start_switch(const std::vector<std::string>& options, std::opti
   start(command, uid);
 }
 
-void SwitchTest::start_keeper(const std::vector<std::string>& options) {
+void SwitchTest::start_keeper(const std::vector<std::string>& options,
+                              const std::vector<std::string>& switch_options) {
   std::vector<std::string> command = {built("vmlane-keeper")};
   command.insert(command.end(), options.begin(), options.end());
   command.emplace_back("--");
   command.insert(command.end(), kSmall.begin(), kSmall.end());
+  command.insert(command.end(), switch_options.begin(), switch_options.end());
   start(command, std::nullopt);
 }
 

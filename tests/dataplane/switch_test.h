@@ -48,8 +48,9 @@ class SwitchTest : public PluginFixture {
 
   // Starts the switch and waits until it forwards. `options` come after those that keep it small.
   void start_switch(const std::vector<std::string>& options = {}, std::optional<uid_t> uid = std::nullopt);
-  // The same under a keeper, with `options` for that.
-  void start_keeper(const std::vector<std::string>& options = {});
+  // The same under a keeper, with `options` for that, and others for the switch.
+  void start_keeper(const std::vector<std::string>& options = {},
+                    const std::vector<std::string>& switch_options = {});
   // As a crash ends what was started.
   void kill_switch();
   const BackgroundProcess& process() const { return *switch_; }
