@@ -266,9 +266,7 @@ bool Forwarder::admit(Member& from, rte_mbuf& frame) {
     const int reason =
         vmlane_native_guard(head.data(), static_cast<std::uint32_t>(head.size()), &*from.rules.guard);
     if (trace_ != nullptr) [[unlikely]]
-      note(
-          "source-guard", from,
-          reason == VMLANE_GUARD_PASS ? "passes" : std::string(kDropNames[static_cast<std::size_t>(reason)]));
+      note_reason("source-guard", from, static_cast<DropReason>(reason));
     if (reason != VMLANE_GUARD_PASS) {
       from.port->drop(static_cast<DropReason>(reason));
       return false;
@@ -296,7 +294,7 @@ bool Forwarder::answered(Member& from, FramePtr& frame) {
   const answers::Answer answer = answers::answer(buffer, head.size(), *from.rules.answers);
   if (answer.verdict == answers::Verdict::kNotOurs) return false;
   if (trace_ != nullptr) [[unlikely]]
-    note("guest-answers", from, answer.verdict == answers::Verdict::kReply ? "replies" : "silent");
+    note_plain("guest-answers", from, answer.verdict == answers::Verdict::kReply ? "replies" : "silent");
   if (answer.verdict == answers::Verdict::kDrop) {
     from.port->drop(DropReason::kAnswered);
     return true;
@@ -320,7 +318,7 @@ bool Forwarder::learn(Member& from, const rte_mbuf& frame, std::uint64_t now) {
   }
   const bool learned = from.network->macs.learn(source, from.port->id, now);
   if (trace_ != nullptr) [[unlikely]]
-    note("learning", from, source.to_string() + (learned ? " is at this port" : " is another port's"));
+    note_place("learning", from, source, learned ? from.port : nullptr);
   if (learned) return true;
   from.port->drop(DropReason::kLocalSource);
   return false;
@@ -335,8 +333,7 @@ void Forwarder::forward(Member& from, FramePtr frame, std::uint64_t now) {
   }
   const auto to = from.network->macs.find(destination, now);
   if (trace_ != nullptr) [[unlikely]]
-    note("forwarding", from,
-         destination.to_string() + (to ? " is at port " + members_[*to]->port->name() : " is unknown"));
+    note_place("forwarding", from, destination, to ? members_[*to]->port : nullptr);
   if (!to) return flood(from, std::move(frame), false, now);
   if (*to == from.port->id) return from.port->drop(DropReason::kReflected);
   deliver(from, *members_[*to], std::move(frame), now);
@@ -346,7 +343,7 @@ void Forwarder::flood(Member& from, FramePtr frame, bool group, std::uint64_t no
   // An uplink's floods are those of a whole network, and its bridge's business.
   if (!from.rules.uplink && !from.floods.allows(now)) return from.port->drop(DropReason::kFloodLimit);
   if (trace_ != nullptr) [[unlikely]]
-    note("flooding", from, group ? "to all ports" : "to uplinks and ports that take everything");
+    note_plain("flooding", from, group ? "to all ports" : "to uplinks and ports that take everything");
   Member* last = nullptr;
   for (const PortId id : from.network->members) {
     Member& to = *members_[id];
@@ -377,7 +374,7 @@ bool Forwarder::within(Member& member, std::optional<RateLimit>& limit, const rt
   if (!limit) return true;
   const bool allowed = limit->allows(frame);
   if (trace_ != nullptr) [[unlikely]]
-    note("meter", member, allowed ? "passes" : "rate");
+    note_plain("meter", member, allowed ? "passes" : "rate");
   if (!allowed) member.port->drop(DropReason::kRate);
   return allowed;
 }
@@ -398,7 +395,7 @@ void Forwarder::adapt(Member& to, FramePtr frame) {
   const auto finish = [&](FramePtr piece) {
     if (!offloads.checksum && (piece->ol_flags & RTE_MBUF_F_TX_L4_MASK) != 0) {
       if (trace_ != nullptr) [[unlikely]]
-        note("checksum", to, "filled in");
+        note_plain("checksum", to, "filled in");
       complete_checksum(*piece);
       to.port->counters.checksummed++;
     }
@@ -406,7 +403,7 @@ void Forwarder::adapt(Member& to, FramePtr frame) {
   };
   if (!needs_segmentation(*frame, offloads)) return finish(std::move(frame));
   if (trace_ != nullptr) [[unlikely]]
-    note("segmentation", to, "cut into segments");
+    note_plain("segmentation", to, "cut into segments");
   to.port->counters.segmented++;
   if (!segment(*frame, *pool_, finish)) to.port->drop(DropReason::kNoBuffer);
 }

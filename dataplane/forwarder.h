@@ -115,11 +115,18 @@ class Forwarder {
   };
 
   void take(Member& from, FramePtr frame, std::uint64_t now);
-  void take_watched(Member& from, FramePtr frame, std::uint64_t now);
+  [[gnu::cold, gnu::noinline]] void take_watched(Member& from, FramePtr frame, std::uint64_t now);
   void process(Member& from, FramePtr frame, std::uint64_t now);
   // Does so with nothing else on the way, and notes it in `trace`.
   void follow(Member& from, FramePtr frame, Trace& trace, std::uint64_t now);
-  void note(std::string_view stage, const Member& at, std::string outcome);
+  // Out of the way of frames that nobody follows.
+  [[gnu::cold, gnu::noinline]] void note(std::string_view stage, const Member& at, std::string outcome);
+  [[gnu::cold, gnu::noinline]] void note_plain(const char* stage, const Member& at, const char* outcome);
+  // 0 is none.
+  [[gnu::cold, gnu::noinline]] void note_reason(const char* stage, const Member& at, DropReason reason);
+  // Null: at none that is known, or that it may be at.
+  [[gnu::cold, gnu::noinline]] void note_place(const char* stage, const Member& at, const MacAddress& mac,
+                                               const Port* place);
   unsigned serve(Member& from, std::uint64_t now);
   bool admit(Member& from, rte_mbuf& frame);
   // Whether the frame was a question to the switch; then it is the reply, on its way back, or gone.
@@ -130,13 +137,13 @@ class Forwarder {
   void deliver(Member& from, Member& to, FramePtr frame, std::uint64_t now);
   // Whether policy lets a guest send (VMLANE_POLICY_EGRESS) or get the frame; counted at its port if not.
   bool permits(Member& member, rte_mbuf& frame, std::uint8_t direction, bool from_node, std::uint64_t now);
-  bool permits_traced(Member& member, rte_mbuf& frame, std::uint8_t direction, bool from_node,
-                      std::uint64_t now);
+  [[gnu::cold, gnu::noinline]] bool permits_traced(Member& member, rte_mbuf& frame, std::uint8_t direction,
+                                                   bool from_node, std::uint64_t now);
   // Does for the receiver what it cannot do by itself, and queues the frame.
   bool within(Member& member, std::optional<RateLimit>& limit, const rte_mbuf& frame);
   void adapt(Member& to, FramePtr frame);
   void queue(Member& to, FramePtr frame);
-  void queue_watched(Member& to, const rte_mbuf& frame);
+  [[gnu::cold, gnu::noinline]] void queue_watched(Member& to, const rte_mbuf& frame);
   Member* member_of(const Port& port);
   const Member* member_of(const Port& port) const;
   void flush(Member& to);

@@ -24,6 +24,20 @@ void Forwarder::note(std::string_view stage, const Member& at, std::string outco
   trace_->steps.push_back({.stage = stage, .port = at.port->name(), .outcome = std::move(outcome)});
 }
 
+void Forwarder::note_plain(const char* stage, const Member& at, const char* outcome) {
+  note(stage, at, outcome);
+}
+
+void Forwarder::note_reason(const char* stage, const Member& at, DropReason reason) {
+  const auto number = static_cast<std::size_t>(reason);
+  note(stage, at, number == 0 ? "passes" : std::string(kDropNames[number]));
+}
+
+void Forwarder::note_place(const char* stage, const Member& at, const MacAddress& mac, const Port* place) {
+  note(stage, at,
+       mac.to_string() + (place == nullptr ? " is at no known port" : " is at port " + place->name()));
+}
+
 void Forwarder::take_watched(Member& from, FramePtr frame, std::uint64_t now) {
   if (from.capture) from.capture->add(*frame, true, now);
   if (!from.tracer || !from.tracer->wants(head_of(frame.get()), now))
