@@ -180,6 +180,16 @@ bool ApiObjects::complete() const {
   return std::ranges::all_of(watched_, [](const Watched& one) { return one.watch->synced(); });
 }
 
+std::optional<Error> ApiObjects::pods_in_doubt() const {
+  for (const Watched& one : watched_) {
+    if (one.watch->resource().kind != "Pod") continue;
+    if (one.watch->problem()) return one.watch->problem();
+    if (one.watch->state() != kubernetes::Watch::State::kWatching)
+      return Error{Code::kTryAgain, "the pods are not all there yet", "", nullptr};
+  }
+  return std::nullopt;
+}
+
 std::map<std::string, Error> ApiObjects::problems() const {
   std::map<std::string, Error> problems;
   for (const Watched& one : watched_)

@@ -29,6 +29,8 @@ class ApiObjects : public ObjectSource {
   void read_again() override {}
   bool complete() const override;
   ObjectChanges take_changes() override { return settled(std::exchange(changes_, {})); }
+  // While the server is away, or tells of pods anew, it may know of others.
+  std::optional<Error> pods_in_doubt() const override;
   std::map<std::string, Error> problems() const override;
   Json status() const override;
 

@@ -142,6 +142,8 @@ json_rpc::Server::Methods methods(NodeState& state, PolicyLedger& ledger, Follow
   all["networks"] = {[&state](const Json&, const json_rpc::Caller&) -> Result<Json> {
     return Json{{"objects", networks(state)}};
   }};
+  all["attachment.pods"] = {
+      [&state](const Json&, const json_rpc::Caller&) { return state.pods_of_attachments(); }};
   add_policy_methods(all, state, ledger, followers);
   return all;
 }

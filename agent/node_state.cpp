@@ -25,6 +25,22 @@ Json problem_of(const policy::Problem& problem) {
           {"reason", problem.reason}, {"effect", problem.effect}, {"source", problem.source}};
 }
 
+// A static pod's object on the API server is a copy with a uid of its own; the runtime knows the pod by the
+// uid that this annotation has.
+constexpr const char* kMirrorAnnotation = "kubernetes.io/config.mirror";
+
+std::string_view word_for(const ClusterObject* object, const std::string& uid) {
+  if (object == nullptr) return "gone";
+  const Json pod = object->json();
+  const Json metadata = pod.value("metadata", Json::object());
+  const std::string its = text_at(metadata, "uid");
+  const bool mirrors = metadata.is_object() && metadata.contains("annotations") &&
+                       text_at(metadata["annotations"], kMirrorAnnotation) == uid;
+  if (!uid.empty() && !its.empty() && uid != its && !mirrors) return "gone";
+  const std::string phase = text_at(pod.value("status", Json::object()), "phase");
+  return phase == "Succeeded" || phase == "Failed" ? "ended" : "here";
+}
+
 }  // namespace
 
 NodeState::NodeState(const NodeConfig& config, const Log& log, std::string node, ObjectSource& objects,
@@ -331,6 +347,18 @@ void NodeState::log_changes() {
     if (!now.contains(text)) log_.info("solved", {{"reason", Json::parse(text).value("reason", "")}});
   }
   logged_ = std::move(now);
+}
+
+Result<Json> NodeState::pods_of_attachments() const {
+  if (!started_) return fail(Code::kTryAgain, "the agent does not know all objects yet");
+  if (const auto doubt = source_.pods_in_doubt()) return fail(doubt->wrap("the agent may not know all pods"));
+  Json words = Json::object();
+  for (const auto& [id, attachment] : attachments_) {
+    const PodIdentity& pod = attachment.record->pod;
+    words[id] =
+        pod.name.empty() ? "none" : word_for(cluster_.find("Pod " + pod.ns + "/" + pod.name), pod.uid);
+  }
+  return words;
 }
 
 Json NodeState::attachment_rows() const {

@@ -44,6 +44,9 @@ class NodeState {
   // What `vmlanectl agent status` shows: {node, generation, source, objects, pods, attachments, checks,
   // sinks, problems}.
   Json status() const;
+  // What the objects say of each attachment's pod, by id: "here", "ended" (it will not run again), "gone", or
+  // "none" for an attachment of no pod. Code::kTryAgain while a pod may be there that is not known.
+  Result<Json> pods_of_attachments() const;
   const Cluster& cluster() const { return cluster_; }
   // What policy gets: the objects with what only this node knows.
   ObjectSet policy_objects() const;

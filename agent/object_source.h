@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ class ObjectSource {
   virtual bool complete() const = 0;
   // What changed since the last call, settled.
   virtual ObjectChanges take_changes() = 0;
+  // Why a pod that is not among the objects may be there all the same; no value when all pods are known.
+  virtual std::optional<Error> pods_in_doubt() const = 0;
   // What could not be read, by its place.
   virtual std::map<std::string, Error> problems() const = 0;
   // For `vmlanectl agent status`.

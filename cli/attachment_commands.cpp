@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <CLI/CLI.hpp>
+#include <chrono>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <ostream>
+#include <thread>
+#include <utility>
 
+#include "cli/agent_client.h"
 #include "cli/app.h"
 #include "cli/attachments.h"
 #include "cli/node_source.h"
@@ -74,6 +80,40 @@ int show_attachment(const AttachmentArguments& arguments, const Context& context
   return 0;
 }
 
+// What the objects say of the attachments' pods, by the agent. Where no agent has run there are no objects to
+// ask, and the namespace alone counts.
+struct PodWords {
+  bool asked = false;
+  std::optional<Error> silence;  // why there was no answer
+  Json by_id = Json::object();
+
+  // "-" where nobody is there to be asked, "no answer" also for an attachment that the agent has not seen
+  // yet.
+  std::string of(const std::string& id) const {
+    if (!asked) return "-";
+    return silence ? "no answer" : by_id.value(id, "no answer");
+  }
+  // Whether they agree that the attachment may go. "none": it is of no pod.
+  bool agree(const std::string& id) const {
+    const std::string word = of(id);
+    return word == "-" || word == "gone" || word == "ended" || word == "none";
+  }
+};
+
+PodWords ask_agent(const AttachmentArguments& arguments, const Context& context, const NodeConfig& config) {
+  std::error_code ignored;
+  PodWords words;
+  words.asked = std::filesystem::exists(config.agent_marker(), ignored);
+  if (!words.asked) return words;
+  auto agent = connect_agent(arguments.node, context);
+  auto answer = agent ? agent->call("attachment.pods") : Result<Json>(fail(agent.error()));
+  if (answer)
+    words.by_id = std::move(*answer);
+  else
+    words.silence = answer.error();
+  return words;
+}
+
 // Why an attachment is dead; empty for a living one.
 Result<std::string> cause_of_death(const cni::Node& node, const AttachmentRecord& record) {
   if (record.boot_id != node.boot_id) return std::string("earlier boot");
@@ -81,7 +121,8 @@ Result<std::string> cause_of_death(const cni::Node& node, const AttachmentRecord
   return std::string(gone ? "sandbox gone" : "");
 }
 
-// One row for each dead attachment, and for each of which nobody can tell; the others are gone on with.
+// One row for each attachment whose sandbox is gone, and for each of which nobody can tell; the others are
+// gone on with. What the objects still have, or nobody tells of, is kept.
 Result<Json> sweep(const AttachmentArguments& arguments, const Context& context, const NodeConfig& config,
                    const RecordStore::Listing& listing) {
   const Log log(config, "vmlanectl", {{"op", "sweep"}});
@@ -91,16 +132,44 @@ Result<Json> sweep(const AttachmentArguments& arguments, const Context& context,
   Environment env = context.invocation.env;
   if (!config.source.empty()) env["VMLANE_CONFIG"] = config.source.string();
   Json rows = Json::array();
+  std::vector<std::pair<const AttachmentRecord*, Result<std::string>>> dead;
   for (const AttachmentRecord& record : listing.records) {
-    const auto cause = cause_of_death(node, record);
+    auto cause = cause_of_death(node, record);
+    if (!cause || !cause->empty()) dead.emplace_back(&record, std::move(cause));
+  }
+  if (dead.empty()) return rows;
+  PodWords words = ask_agent(arguments, context, config);
+  // What was said is taken for true when it is said again: a watch may be a moment behind.
+  constexpr std::chrono::seconds kSecondLook{1};
+  if (words.asked && !words.silence) {
+    std::this_thread::sleep_for(kSecondLook);
+    const PodWords before = std::exchange(words, ask_agent(arguments, context, config));
+    for (const auto& [record, cause] : dead) {
+      const std::string id = record->key.id();
+      if (!before.agree(id)) words.by_id[id] = before.of(id);
+    }
+  }
+  for (auto& [pointer, cause] : dead) {
+    const AttachmentRecord& record = *pointer;
+    if (cause) cause = cause_of_death(node, record);
     if (cause && cause->empty()) continue;
+    const std::string id = record.key.id();
+    // Nothing of an earlier boot lives, whatever became of its pod.
+    const bool of_this_boot = record.boot_id == node.boot_id;
+    const bool agreed = !of_this_boot || words.agree(id);
     Json row = attachment_summary(record);
     row["cause"] = cause.value_or("unknown");
-    const bool removes = cause && !arguments.dry_run;
+    row["objects"] = of_this_boot ? words.of(id) : "-";
+    const bool removes = cause && agreed && !arguments.dry_run;
     const auto removed = removes ? cni::delete_by_plugin(env, record) : Result<>();
     const auto error = !cause ? cause.error().text() : (!removed ? removed.error().text() : std::string());
-    row["outcome"] = !error.empty() ? "failed" : (removes ? "removed" : "would be removed");
-    if (!error.empty()) row["error"] = error;
+    row["outcome"] = !error.empty() ? "failed"
+                     : !agreed      ? "kept"
+                                    : (removes ? "removed" : "would be removed");
+    if (!error.empty())
+      row["error"] = error;
+    else if (!agreed && words.silence)
+      row["error"] = words.silence->text();
     rows.push_back(std::move(row));
   }
   return rows;
@@ -120,6 +189,7 @@ int sweep_attachments(const AttachmentArguments& arguments, const Context& conte
                                 {"POD", "/pod"},
                                 {"IFNAME", "/ifname"},
                                 {"CAUSE", "/cause"},
+                                {"POD IS", "/objects"},
                                 {"OUTCOME", "/outcome"}},
                                *rows);
   int status = report_problems(*listing, context);
@@ -148,7 +218,7 @@ void add_attachment_commands(CLI::App& app, Context& context) {
   });
 
   CLI::App* swept = group->add_subcommand(
-      "sweep", "Remove the attachments whose sandbox is gone: the DEL that a runtime did not send");
+      "sweep", "Remove the attachments whose sandbox and pod are gone: the DEL that a runtime did not send");
   swept->add_flag("--dry-run", arguments->dry_run, "only say what would be removed");
   arguments->node.add_options(*swept);
   add_output_option(*swept, context);

@@ -8,6 +8,7 @@
 #include "core/names.h"
 #include "tests/support/agent.h"
 #include "tests/support/api_server.h"
+#include "tests/support/paths.h"
 #include "tests/support/plugin.h"
 
 namespace vmlane::test {
@@ -18,6 +19,7 @@ using namespace std::chrono_literals;
 
 constexpr const char* kPods = "/api/v1/pods";
 constexpr const char* kPolicies = "/apis/networking.k8s.io/v1/networkpolicies";
+constexpr const char* kNetworks = "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions";
 constexpr const char* kApiClient = "192.0.2.77";
 constexpr const char* kApiStranger = "203.0.113.9";
 
@@ -46,8 +48,8 @@ class AgentOnAnApiServer : public PluginFixture {
   // Always on the same port, with Pod blue/c1, a client, and a policy that lets in that client alone.
   void start_server() {
     server_ = std::make_unique<ApiServer>(
-        std::vector<std::string>{"/api/v1/namespaces", "/api/v1/nodes", kPods, kPolicies}, std::nullopt,
-        port_);
+        std::vector<std::string>{"/api/v1/namespaces", "/api/v1/nodes", kPods, kPolicies, kNetworks},
+        std::nullopt, port_);
     port_ = server_->port();
     put(kPods, pod_text("c1", {{"app", "web"}}));
     put(kPods, pod_text("client", {{"role", "client"}}, {{"status", {{"podIP", kApiClient}}}}));
@@ -128,6 +130,132 @@ TEST_F(AgentOnAnApiServer, WhatWasPublishedStaysWhileTheServerIsAway) {
   put(kPolicies, guard("nobody"));
   EXPECT_TRUE(eventually([&] { return verdict(kApiClient) == false; }));
   EXPECT_TRUE(eventually([&] { return !has_problems(); })) << agent().problems();
+}
+
+// What vmlane-multus asks for at each ADD.
+TEST_F(AgentOnAnApiServer, ResolvesPodsAndNetworksWhileTheServerIsAway) {
+  const auto network = [](const std::string& type) {
+    return Json{{"apiVersion", "k8s.cni.cncf.io/v1"},
+                {"kind", "NetworkAttachmentDefinition"},
+                {"metadata", {{"namespace", "blue"}, {"name", "lan"}}},
+                {"spec", {{"config", Json{{"cniVersion", "1.0.0"}, {"type", type}}.dump()}}}};
+  };
+  const auto resolved = [&](const std::string& name) {
+    return agent().call("pod.resolve", {{"namespace", "blue"}, {"name", name}, {"uid", ""}});
+  };
+  const auto tells_of = [&](const std::string& text) {
+    const auto answer = resolved("c1");
+    return answer && answer->dump().find(text) != std::string::npos;
+  };
+  server().put(kNetworks, network("vmlane-veth"));
+  agent().start();
+  ASSERT_TRUE(eventually([&] { return tells_of("vmlane-veth"); })) << agent().problems();
+  stop_server();
+  ASSERT_TRUE(eventually([&] { return has_problems(); }));
+  const auto answer = resolved("c1");
+  ASSERT_TRUE(answer) << answer.error().text();
+  ASSERT_EQ((*answer)["objects"].size(), 2U) << answer->dump();
+  EXPECT_TRUE(tells_of("NetworkAttachmentDefinition"));
+  const auto unknown = resolved("new");
+  ASSERT_FALSE(unknown) << "nobody can know this one now";
+  EXPECT_NE(unknown.error().text().find("blue/new"), std::string::npos) << unknown.error().text();
+}
+
+// `vmlanectl attachment sweep` asks the agent what the API server says.
+class SweepByTheApiServer : public AgentOnAnApiServer {
+ protected:
+  void SetUp() override {
+    AgentOnAnApiServer::SetUp();
+    if (IsSkipped()) return;
+    agent().start();
+    ASSERT_TRUE(eventually([&] { return is_guarded(); })) << agent().problems();
+    const std::size_t before = link_names("").size();
+    pods().at("p1")->remove();
+    ASSERT_TRUE(eventually([&] { return link_names("").size() < before; }));
+  }
+  // The row of container c1 after a sweep, an empty object when there is none.
+  Json sweep(const std::vector<std::string>& more = {}, const std::string& container = "c1") {
+    std::vector<std::string> argv = {built("vmlanectl"), "attachment",        "sweep", "-o", "json",
+                                     "--config",         node_json().string()};
+    argv.insert(argv.end(), more.begin(), more.end());
+    last_ = test::run(argv);
+    const Json rows = Json::parse(last_.out, nullptr, false);
+    if (!rows.is_array()) return Json::object();
+    for (const Json& row : rows) {
+      if (row.value("id", "") == names::attachment_id("blue", container, "eth0")) return row;
+    }
+    return Json::object();
+  }
+  const RunResult& last() const { return last_; }
+  // Whether a sweep removed nothing, and what it said of the pod.
+  std::string kept() {
+    const Json row = sweep();
+    EXPECT_EQ(row.value("outcome", ""), "kept") << last_.out << last_.err;
+    EXPECT_TRUE(recorded());
+    return row.value("objects", "");
+  }
+  bool recorded() const {
+    return fs::exists(node().attachments_dir() / (names::attachment_id("blue", "c1", "eth0") + ".json"));
+  }
+
+ private:
+  RunResult last_;
+};
+
+TEST_F(SweepByTheApiServer, KeepsWhatItsPodIsThereFor) {
+  EXPECT_EQ(kept(), "here");
+  EXPECT_TRUE(last().ok()) << last().err;
+  put(kPods, pod_text("c1", {{"app", "web"}}, {{"status", {{"phase", "Succeeded"}}}}));
+  EXPECT_TRUE(eventually([&] { return sweep({"--dry-run"}).value("objects", "") == "ended"; }));
+  EXPECT_EQ(sweep({"--dry-run"}).value("outcome", ""), "would be removed");
+  EXPECT_TRUE(recorded());
+  server().remove(kPods, "blue/c1");
+  EXPECT_TRUE(eventually([&] { return sweep({"--dry-run"}).value("objects", "") == "gone"; }));
+  EXPECT_EQ(sweep().value("outcome", ""), "removed") << last().err;
+  EXPECT_FALSE(recorded());
+}
+
+TEST_F(SweepByTheApiServer, RemovesNothingOnTheWordOfASourceThatCannotAnswer) {
+  server().remove(kPods, "blue/c1");
+  ASSERT_TRUE(eventually([&] { return sweep({"--dry-run"}).value("objects", "") == "gone"; }));
+  stop_server();
+  ASSERT_TRUE(eventually([&] { return has_problems(); }));
+  EXPECT_EQ(kept(), "no answer");
+  EXPECT_FALSE(last().ok());
+  EXPECT_NE(last().err.find("may not know all pods"), std::string::npos) << last().err;
+  agent().kill();
+  EXPECT_EQ(kept(), "no answer");
+  EXPECT_NE(last().err.find("no vmlane-agent runs"), std::string::npos) << last().err;
+  // Once more with both, nobody having touched anything but the pod.
+  start_server();
+  server().remove(kPods, "blue/c1");
+  agent().start();
+  EXPECT_TRUE(eventually([&] { return sweep().value("outcome", "") == "removed"; }, 20s)) << last().err;
+  EXPECT_FALSE(recorded());
+}
+
+TEST_F(SweepByTheApiServer, APodOfTheSameNameWithAnotherUidIsAnother) {
+  const auto tell = [&](const std::string& uid, const Json& annotations = Json::object()) {
+    put(kPods, pod_text("c2", Json::object(),
+                        {{"metadata", {{"uid", uid}, {"annotations", annotations}}},
+                         {"spec", {{"nodeName", "n1"}}}}));
+  };
+  const auto is = [&](const std::string& word) {
+    return eventually([&] { return sweep({"--dry-run"}, "c2").value("objects", "") == word; });
+  };
+  tell("uid-1");
+  const std::size_t before = link_names("").size();
+  CniCall other = call("ADD", make_pod("p2").path(), config(), "c2");
+  other.args = "IgnoreUnknown=true;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=c2;K8S_POD_UID=uid-1";
+  ASSERT_CNI_OK(run_call(other));
+  pods().at("p2")->remove();
+  ASSERT_TRUE(eventually([&] { return link_names("").size() <= before; }));
+  EXPECT_TRUE(is("here")) << last().out << last().err;
+  tell("uid-9");
+  EXPECT_TRUE(is("gone")) << last().out << last().err;
+  // As the object of a static pod is, which the runtime knows by another uid than the API server.
+  tell("uid-9", {{"kubernetes.io/config.mirror", "uid-1"}});
+  EXPECT_TRUE(is("here")) << last().out << last().err;
 }
 
 // What vmlane-multus leaves of an ADD.
