@@ -30,6 +30,7 @@ int run_vmlanectl(std::vector<std::string> arguments, const Invocation& invocati
   add_agent_commands(app, context);
   add_attachment_commands(app, context);
   add_cloud_init_command(app, context);
+  add_nad_commands(app, context);
   add_policy_commands(app, context);
   add_switch_commands(app, context);
   const auto separator = std::ranges::find(arguments, "--");

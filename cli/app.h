@@ -40,6 +40,7 @@ void add_agent_commands(CLI::App& app, Context& context);
 void add_lab_commands(CLI::App& app, Context& context);
 void add_attachment_commands(CLI::App& app, Context& context);
 void add_cloud_init_command(CLI::App& app, Context& context);
+void add_nad_commands(CLI::App& app, Context& context);
 void add_policy_commands(CLI::App& app, Context& context);
 // Those of the group `policy` that ask the node's agent: drops, counters, ct.
 void add_live_policy_commands(CLI::App& group, Context& context);

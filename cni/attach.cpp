@@ -136,7 +136,7 @@ Result<CniResult> make(const Session& session, Lane& lane, Acquisition& acquisit
 
 Result<CniResult> attach(const Session& session, Lane& lane, const Request& request) {
   const Node& node = session.node;
-  VMLANE_TRY(lane.configure(request, node));
+  VMLANE_TRY(configure(lane, request, node));
   VMLANE_ASSIGN(const NicRequest nic, parse_nic_request(request));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   VMLANE_ASSIGN(const auto host, node.kernel.host_namespace());
@@ -166,7 +166,7 @@ Result<CniResult> attach(const Session& session, Lane& lane, const Request& requ
 
 Result<> check_attachment(const Session& session, Lane& lane, const Request& request) {
   const Node& node = session.node;
-  VMLANE_TRY(lane.configure(request, node));
+  VMLANE_TRY(configure(lane, request, node));
   VMLANE_ASSIGN(const auto lock, session.lock(request.key.id()));
   VMLANE_ASSIGN(const auto record, session.store.read(request.key.id()));
   if (!record || record->state != RecordState::kDone) {

@@ -55,11 +55,12 @@ Result<> refuse_dhcp(const Json& config, std::string_view lane) {
       "the guest itself is the DHCP client: leave \"ipam\" out, or name an allocator such as host-local");
 }
 
-void log_unknown_keys(const Json& config, const ObjectReader& reader, const Log& log) {
-  for (const std::string& key : reader.unknown()) {
-    if (is_common_config_key(key) || says_nothing(config[key])) continue;
-    log.warning("unknown key in the config", {{"key", key}});
-  }
+ConfigKeys config_keys(const Json& config, const ObjectReader& reader) {
+  ConfigKeys keys{.known = reader.asked(), .unknown = reader.unknown()};
+  std::erase_if(keys.unknown, [&](const std::string& key) {
+    return is_common_config_key(key) || says_nothing(config[key]);
+  });
+  return keys;
 }
 
 }  // namespace vmlane::cni

@@ -5,9 +5,9 @@
 #include <optional>
 #include <string_view>
 
+#include "cni/lane.h"
 #include "core/error.h"
 #include "core/json.h"
-#include "core/log.h"
 #include "core/node_config.h"
 
 // Keys that more than one lane has. Errors are Code::kInvalidConfig and name key and value, unless said
@@ -33,8 +33,8 @@ Result<GuestDevice> parse_guest_device(ObjectReader& reader, const NodeConfig& n
 // `lane` is the lane's name in the error.
 Result<> refuse_dhcp(const Json& config, std::string_view lane);
 
-// After the lane has read its keys: keys that nobody knows are logged, unless they say nothing (false, 0 or
-// empty).
-void log_unknown_keys(const Json& config, const ObjectReader& reader, const Log& log);
+// What the lane has read of its keys. One that nobody knows counts unless it says nothing (false, 0 or empty)
+// or belongs to the specification.
+ConfigKeys config_keys(const Json& config, const ObjectReader& reader);
 
 }  // namespace vmlane::cni

@@ -15,7 +15,7 @@ namespace vmlane::cni {
 namespace {
 
 Result<> report_status(const Session& session, Lane& lane, const Request& request) {
-  VMLANE_TRY(lane.configure(request, session.node));
+  VMLANE_TRY(configure(lane, request, session.node));
   VMLANE_TRY(check_directories(session.config, session.config.attachments_dir()));
   VMLANE_TRY(lane.status(request, session.node));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
@@ -45,6 +45,12 @@ Result<> Lane::take_down(const Attachment& attachment) const {
                     attachment.host, &attachment.pod,       steps};
   VMLANE_TRY(silence(all));
   return reclaim(all);
+}
+
+Result<> configure(Lane& lane, const Request& request, const Node& node) {
+  VMLANE_ASSIGN(const ConfigKeys keys, lane.configure(request, node.config));
+  for (const std::string& key : keys.unknown) node.log.warning("unknown key in the config", {{"key", key}});
+  return {};
 }
 
 int run_lane(const Invocation& invocation, Lane& lane, Kernel& kernel) {

@@ -96,15 +96,20 @@ struct Reclaim {
   }
 };
 
+// What a lane has made of the keys of a config.
+struct ConfigKeys {
+  std::vector<std::string> known;    // those that the lane asks for, given or not
+  std::vector<std::string> unknown;  // given, that say something, and that nobody reads
+};
+
 class Lane {
  public:
   virtual ~Lane() = default;
 
   virtual std::string type() const = 0;
   virtual std::string about() const = 0;
-  // Decodes the lane's keys. Errors are Code::kInvalidConfig or kUnsupportedField and name key and value;
-  // keys nobody knows are logged.
-  virtual Result<> configure(const Request& request, const Node& node) = 0;
+  // Decodes the lane's keys. Errors are Code::kInvalidConfig or kUnsupportedField and name key and value.
+  virtual Result<ConfigKeys> configure(const Request& request, const NodeConfig& node) = 0;
   // The L2 segment that the NIC will be on, e.g. "bridge:br1": one network id each, and one owner of each MAC
   // on it.
   virtual std::string segment() const = 0;
@@ -130,6 +135,9 @@ class Lane {
   // Code::kNotAvailable with reason and fix when ADD would fail for a reason of the node.
   virtual Result<> status(const Request& request, const Node& node) = 0;
 };
+
+// configure() for an operation: keys that nobody knows are logged.
+Result<> configure(Lane& lane, const Request& request, const Node& node);
 
 // The plugin's whole main() but for reading the process: runs the operation that `invocation` asks for with
 // this lane.

@@ -56,6 +56,8 @@ class ObjectReader {
   std::unexpected<Error> wrong(std::string_view key, std::string_view expected) const;
   // Keys of the object that nobody asked for.
   std::vector<std::string> unknown() const;
+  // Keys that were asked for, whether the object has them or not.
+  std::vector<std::string> asked() const { return {asked_.begin(), asked_.end()}; }
 
  private:
   const Json& object_;

@@ -26,78 +26,6 @@ constexpr std::array<std::string_view, 10> kPluginKeys = {"cniVersion",   "cniVe
                                                           "capabilities", "args",         "ipam", "dns",
                                                           "plugins",      "runtimeConfig"};
 
-enum class Type { kString, kBoolean, kInteger, kObject, kList, kBooleanOrObject };
-
-struct LaneKey {
-  std::string_view name;
-  Type type;
-};
-// Keys that every lane has.
-constexpr std::array<LaneKey, 14> kLaneKeys = {{{"mtu", Type::kInteger},
-                                                {"mac", Type::kString},
-                                                {"promiscMode", Type::kBoolean},
-                                                {"macspoofchk", Type::kBoolean},
-                                                {"spoofCheck", Type::kBoolean},
-                                                {"trusted", Type::kBoolean},
-                                                {"allowedAddresses", Type::kList},
-                                                {"learnAddresses", Type::kString},
-                                                {"guestAnswers", Type::kBooleanOrObject},
-                                                {"gatewayMode", Type::kString},
-                                                {"queues", Type::kInteger},
-                                                {"owner", Type::kInteger},
-                                                {"group", Type::kInteger},
-                                                {"ipam", Type::kObject}}};
-
-// Those of vmlane-veth and vmlane-tap besides, with those of the reference bridge plugin that stand for the
-// same.
-constexpr std::array<LaneKey, 16> kBridgeLaneKeys = {{{"bridge", Type::kString},
-                                                      {"isGateway", Type::kBoolean},
-                                                      {"isDefaultGateway", Type::kBoolean},
-                                                      {"forceAddress", Type::kBoolean},
-                                                      {"ipMasq", Type::kBoolean},
-                                                      {"ipMasqBackend", Type::kString},
-                                                      {"bridgeNetfilter", Type::kString},
-                                                      {"hairpinMode", Type::kBoolean},
-                                                      {"portIsolation", Type::kBoolean},
-                                                      {"vlan", Type::kInteger},
-                                                      {"vlanTrunk", Type::kList},
-                                                      {"preserveDefaultVlan", Type::kBoolean},
-                                                      {"enabledad", Type::kBoolean},
-                                                      {"disableContainerInterface", Type::kBoolean},
-                                                      {"selinuxContext", Type::kString},
-                                                      {"uplink", Type::kString}}};
-
-// Those of vmlane-macvtap besides.
-constexpr std::array<LaneKey, 2> kMacvtapKeys = {{{"lowerDevice", Type::kString}, {"mode", Type::kString}}};
-
-// Those of vmlane-vhostuser, besides those of a bridge.
-constexpr std::array<LaneKey, 2> kVhostuserKeys = {
-    {{"requireSwitch", Type::kBoolean}, {"rings", Type::kString}}};
-
-bool is_of(const Json& value, Type type) {
-  switch (type) {
-    case Type::kString:
-      return value.is_string();
-    case Type::kBoolean:
-      return value.is_boolean();
-    case Type::kInteger:
-      return value.is_number_integer();
-    case Type::kObject:
-      return value.is_object();
-    case Type::kList:
-      return value.is_array();
-    case Type::kBooleanOrObject:
-      return value.is_boolean() || value.is_object();
-  }
-  return false;
-}
-
-std::string_view text_of(Type type) {
-  constexpr std::array<std::string_view, 6> kTexts = {
-      "a string", "true or false", "a whole number", "an object", "a list", "true, false or an object"};
-  return kTexts[static_cast<std::size_t>(type)];
-}
-
 Path below(Path path, std::string step) {
   path.push_back(std::move(step));
   return path;
@@ -212,42 +140,8 @@ void check_plugin_list(const Json& plugins, Problems& problems) {
   }
 }
 
-// The keys of a lane plugin; none of another.
-std::vector<LaneKey> lane_keys(const Json& plugin) {
-  std::vector<LaneKey> keys(kLaneKeys.begin(), kLaneKeys.end());
-  const auto with = [&](std::span<const LaneKey> more) {
-    keys.insert(keys.end(), more.begin(), more.end());
-    return keys;
-  };
-  const Json* type = value_of(plugin, "type");
-  if (type == nullptr) return {};
-  if (*type == "vmlane-veth" || *type == "vmlane-tap") return with(kBridgeLaneKeys);
-  if (*type == "vmlane-macvtap") return with(kMacvtapKeys);
-  if (*type == "vmlane-vhostuser") {
-    with(kBridgeLaneKeys);
-    return with(kVhostuserKeys);
-  }
-  return {};
-}
-
-void check_lane_keys(const Json& plugin, std::span<const LaneKey> keys, const Path& path,
-                     Problems& problems) {
-  std::vector<std::string_view> known(kPluginKeys.begin(), kPluginKeys.end());
-  for (const LaneKey& key : keys) known.push_back(key.name);
-  for (const auto& [name, value] : plugin.items()) {
-    const auto key = std::ranges::find(keys, name, &LaneKey::name);
-    if (key != keys.end()) {
-      if (!value.is_null() && !is_of(value, key->type))
-        add(problems, below(path, name), is_not(name, value, text_of(key->type)));
-    } else if (!cni::is_common_config_key(name)) {
-      add(problems, below(path, name), "unknown key " + to_text(Json(name)) + did_you_mean(name, known),
-          Severity::kWarning);
-    }
-  }
-}
-
-// Keys of other plugins are not known here; only what looks like a slip in a key of the specification is
-// told.
+// What keys a plugin has, its own check knows, if any (nad_lint.h); only what looks like a slip in a key of
+// the specification is told.
 void check_foreign_keys(const Json& object, const Path& path, std::span<const std::string_view> known,
                         Problems& problems) {
   for (const auto& [name, value] : object.items()) {
@@ -256,12 +150,6 @@ void check_foreign_keys(const Json& object, const Path& path, std::span<const st
     if (!meant.empty())
       add(problems, below(path, name), "unknown key " + to_text(Json(name)) + meant, Severity::kWarning);
   }
-}
-
-void check_plugin_keys(const Json& plugin, const Path& path, Problems& problems) {
-  if (const auto keys = lane_keys(plugin); !keys.empty())
-    return check_lane_keys(plugin, keys, path, problems);
-  check_foreign_keys(plugin, path, kPluginKeys, problems);
 }
 
 }  // namespace
@@ -302,7 +190,7 @@ std::vector<ConfigProblem> check_keys(const Json& config) {
   if (!config.is_object()) return problems;
   const Json* plugins = value_of(config, "plugins");
   if (plugins == nullptr) {
-    check_plugin_keys(config, {}, problems);
+    check_foreign_keys(config, {}, kPluginKeys, problems);
     return problems;
   }
   check_foreign_keys(config, {}, kListKeys, problems);
@@ -311,7 +199,8 @@ std::vector<ConfigProblem> check_keys(const Json& config) {
   }
   if (!plugins->is_array()) return problems;
   for (std::size_t i = 0; i < plugins->size(); i++) {
-    if ((*plugins)[i].is_object()) check_plugin_keys((*plugins)[i], {"plugins", std::to_string(i)}, problems);
+    if ((*plugins)[i].is_object())
+      check_foreign_keys((*plugins)[i], {"plugins", std::to_string(i)}, kPluginKeys, problems);
   }
   return problems;
 }

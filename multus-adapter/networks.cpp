@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <ranges>
 
 #include "cni/version.h"
@@ -22,12 +23,6 @@ constexpr std::string_view kDefaultVersion = "1.0.0";
 bool is_blank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n") == std::string_view::npos;
 }
-
-// A configuration's text and where it stands.
-struct ConfigText {
-  std::string text;
-  std::string source;
-};
 
 bool is_config_file(const fs::path& path) {
   constexpr std::array<std::string_view, 3> kExtensions = {".conf", ".conflist", ".json"};
@@ -56,11 +51,6 @@ Result<ConfigText> find_in_directory(const fs::path& directory, const NetworkAtt
               "NetworkAttachmentDefinition " + nad.id() + " has no config, and no configuration in " +
                   directory.string() + " has the name \"" + nad.name + "\"",
               "give spec.config, or a .conf or .conflist file whose key \"name\" is \"" + nad.name + "\"");
-}
-
-Result<ConfigText> config_text(const NetworkAttachmentDefinition& nad, const fs::path& conf_dir) {
-  if (is_blank(nad.config)) return find_in_directory(conf_dir, nad);
-  return ConfigText{nad.config, "spec.config"};
 }
 
 std::string subject_of(const NetworkAttachmentDefinition& nad, const ConfigText& text) {
@@ -222,27 +212,54 @@ std::vector<std::string> differing_keys(const NetworkConfig& a, const NetworkCon
   return keys;
 }
 
+Result<ConfigText> config_text(const NetworkAttachmentDefinition& nad, const fs::path& conf_dir) {
+  if (is_blank(nad.config)) return find_in_directory(conf_dir, nad);
+  return ConfigText{nad.config, "spec.config"};
+}
+
+LintProblem lint_problem(const NetworkAttachmentDefinition& nad, const ConfigText& text,
+                         const ConfigProblem& problem) {
+  std::string path = "$";
+  for (const std::string& step : problem.path) {
+    const bool is_index = std::ranges::all_of(step, [](unsigned char c) { return std::isdigit(c) != 0; });
+    path += is_index && !step.empty() ? "[" + step + "]" : "." + step;
+  }
+  return {.severity = problem.severity,
+          .object = nad.id(),
+          .path = path,
+          .position = position_of(text.text, problem.path),
+          .message = problem.message};
+}
+
 std::string LintProblem::text() const {
-  return std::string(severity == Severity::kError ? "error: " : "warning: ") + nad +
+  return std::string(severity == Severity::kError ? "error: " : "warning: ") + object +
          (position.empty() ? "" : ", " + position) + ": " + message;
 }
 
-std::vector<LintProblem> lint(const NetworkAttachmentDefinition& nad, const fs::path& conf_dir) {
+Json LintProblem::to_json() const {
+  return {{"severity", severity == Severity::kError ? "error" : "warning"},
+          {"object", object},
+          {"path", path},
+          {"position", position},
+          {"message", message}};
+}
+
+std::vector<LintProblem> lint_structure(const NetworkAttachmentDefinition& nad, const fs::path& conf_dir) {
+  const auto whole = [&](const Error& error) {
+    return LintProblem{.object = nad.id(), .message = error.text()};
+  };
   const auto text = config_text(nad, conf_dir);
-  if (!text) return {{LintProblem::Severity::kError, nad.id(), "", text.error().text()}};
+  if (!text) return {whole(text.error())};
   const auto config = parse_json(text->text, text->source);
-  if (!config) return {{LintProblem::Severity::kError, nad.id(), "", config.error().text()}};
+  if (!config) return {whole(config.error())};
   std::vector<LintProblem> problems;
   for (const auto& found : {check_structure(*config), check_keys(*config)}) {
-    for (const ConfigProblem& problem : found) {
-      problems.push_back(
-          {problem.severity, nad.id(), position_of(text->text, problem.path), problem.message});
-    }
+    for (const ConfigProblem& problem : found) problems.push_back(lint_problem(nad, *text, problem));
   }
   // A warning about something else does not make up for it.
   if (first_error(check_structure(*config), text->text, text->source)) {
     const auto version = choose_version(*config, text->source);
-    if (!version) problems.push_back({LintProblem::Severity::kError, nad.id(), "", version.error().text()});
+    if (!version) problems.push_back(whole(version.error()));
   }
   // The same slip may be seen by both checks.
   std::vector<LintProblem> unique;

@@ -51,20 +51,22 @@ Result<> check_capabilities(const NetworkConfig& network, const NetworkSelection
 // "plugins[1].mtu"); empty when they say the same, in whatever order.
 std::vector<std::string> differing_keys(const NetworkConfig& a, const NetworkConfig& b);
 
-// One finding about a NetworkAttachmentDefinition.
+// One finding about an object.
 struct LintProblem {
   enum class Severity { kWarning, kError };
   Severity severity = Severity::kError;
-  std::string nad;       // "ns/name"
-  std::string position;  // "line 3, column 7" inside the configuration text, empty when the problem has no
-                         // place in it
-  std::string message;
+  std::string object;    // "ns/name", with its kind where it is no NetworkAttachmentDefinition
+  std::string path;      // "$.plugins[0].mtu" in the configuration, empty when the problem has no place in it
+  std::string position;  // "line 3, column 7" inside the configuration text, empty likewise
+  std::string message;   // what is wrong, and what to do
 
   std::string text() const;
+  Json to_json() const;
 };
 
-// Everything that is wrong with an object, all at once: what ADD would refuse is an error, unknown and
-// misspelt keys are warnings with the key that may have been meant.
-std::vector<LintProblem> lint(const NetworkAttachmentDefinition& nad, const std::filesystem::path& conf_dir);
+// What is wrong with an object whatever its plugins are: what resolve_network() refuses is an error, misspelt
+// keys of the specification are warnings with the key that may have been meant.
+std::vector<LintProblem> lint_structure(const NetworkAttachmentDefinition& nad,
+                                        const std::filesystem::path& conf_dir);
 
 }  // namespace vmlane::multus

@@ -108,7 +108,7 @@ bool is_host_end(const netlink::Link& link, const std::string& attachment_id) {
   return owner ? owner->attachment_id == attachment_id : link.mac == host_end_mac(attachment_id);
 }
 
-Result<> BridgeLane::configure(const Request& request, const Node& node) {
+Result<ConfigKeys> BridgeLane::configure(const Request& request, const NodeConfig& node) {
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   ObjectReader reader(request.config, "", Code::kInvalidConfig);
   VMLANE_ASSIGN(config_, parse_bridge_config(reader, ipam.enabled()));
@@ -118,8 +118,7 @@ Result<> BridgeLane::configure(const Request& request, const Node& node) {
                 "the gateway is either the bridge or in the record alone: remove one of the two");
   }
   VMLANE_TRY(configure_pod_side(reader, request, node));
-  log_unknown_keys(request.config, reader, node.log);
-  return {};
+  return config_keys(request.config, reader);
 }
 
 void BridgeLane::plan(AttachmentRecord& record) const {

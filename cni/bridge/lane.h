@@ -18,7 +18,7 @@ namespace vmlane::cni {
 //   bridge -- host veth (vml...) ====== pod veth (CNI_IFNAME) [ derived lane ]
 class BridgeLane : public Lane {
  public:
-  Result<> configure(const Request& request, const Node& node) final;
+  Result<ConfigKeys> configure(const Request& request, const NodeConfig& node) final;
   std::string segment() const final;
   std::vector<std::string> pod_links(const AttachmentKey& key) const override { return {key.ifname}; }
   void plan(AttachmentRecord& record) const override;
@@ -34,7 +34,8 @@ class BridgeLane : public Lane {
   // Whether its workloads are virtual machines, which are guarded and answered unless a key says otherwise.
   virtual bool is_for_guests() const { return false; }
   // The lane's own keys.
-  virtual Result<> configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) = 0;
+  virtual Result<> configure_pod_side(ObjectReader& reader, const Request& request,
+                                      const NodeConfig& node) = 0;
   // The pod's veth is there, down, with MAC and MTU; its host end is in the bridge and up. Leaves the pod's
   // end up, unless it was asked to stay down.
   virtual Result<> wire_pod(Attachment& attachment, netlink::Netlink& pod_links,

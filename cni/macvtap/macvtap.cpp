@@ -149,7 +149,7 @@ Result<> MacvtapLane::choose_lower(ObjectReader& reader, const Request& request)
               "name a device of the node, or let a device plugin's resource choose one");
 }
 
-Result<> MacvtapLane::configure(const Request& request, const Node& node) {
+Result<ConfigKeys> MacvtapLane::configure(const Request& request, const NodeConfig& node) {
   ObjectReader reader(request.config, "", Code::kInvalidConfig);
   VMLANE_TRY(choose_lower(reader, request));
   VMLANE_ASSIGN(const auto word, reader.string("mode"));
@@ -158,12 +158,11 @@ Result<> MacvtapLane::configure(const Request& request, const Node& node) {
   mode_ = *mode;
   VMLANE_ASSIGN(mtu_, parse_mtu(reader));
   VMLANE_ASSIGN(promiscuous_, parse_flag(reader, "promiscMode"));
-  VMLANE_ASSIGN(device_, parse_guest_device(reader, node.config));
+  VMLANE_ASSIGN(device_, parse_guest_device(reader, node));
   VMLANE_TRY(refuse_dhcp(request.config, "macvtap"));
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   VMLANE_ASSIGN(workload_, parse_workload_config(reader, true, ipam.enabled()));
-  log_unknown_keys(request.config, reader, node.log);
-  return {};
+  return config_keys(request.config, reader);
 }
 
 void MacvtapLane::plan(AttachmentRecord& record) const {

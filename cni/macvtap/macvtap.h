@@ -27,7 +27,7 @@ class MacvtapLane final : public Lane {
   std::string about() const override {
     return "wires a virtual machine to a device of the node by a macvtap";
   }
-  Result<> configure(const Request& request, const Node& node) override;
+  Result<ConfigKeys> configure(const Request& request, const NodeConfig& node) override;
   std::string segment() const override { return "lower:" + lower_; }
   std::vector<std::string> pod_links(const AttachmentKey& key) const override { return {key.ifname}; }
   void plan(AttachmentRecord& record) const override;

@@ -103,9 +103,9 @@ Result<> TapLane::refuse_keys_of_containers() const {
   return {};
 }
 
-Result<> TapLane::configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) {
+Result<> TapLane::configure_pod_side(ObjectReader& reader, const Request& request, const NodeConfig& node) {
   VMLANE_TRY(refuse_keys_of_containers());
-  VMLANE_ASSIGN(const GuestDevice device, parse_guest_device(reader, node.config));
+  VMLANE_ASSIGN(const GuestDevice device, parse_guest_device(reader, node));
   VMLANE_ASSIGN(const bool multi_queue, parse_flag(reader, "multiQueue"));  // the reference plugin's spelling
   tap_.multi_queue = device.queues > 1 || multi_queue;
   tap_.owner = device.owner;

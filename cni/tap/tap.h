@@ -27,7 +27,7 @@ class TapLane final : public BridgeLane {
  private:
   bool is_for_guests() const override { return true; }
   Result<> refuse_keys_of_containers() const;
-  Result<> configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) override;
+  Result<> configure_pod_side(ObjectReader& reader, const Request& request, const NodeConfig& node) override;
   Result<> wire_pod(Attachment& attachment, netlink::Netlink& pod_links, const netlink::Link& pod_link,
                     const CniResult& result) override;
 

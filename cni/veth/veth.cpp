@@ -86,7 +86,7 @@ void announce(const Attachment& attachment, netlink::Netlink& pod_links, const n
 
 }  // namespace
 
-Result<> VethLane::configure_pod_side(ObjectReader&, const Request&, const Node&) {
+Result<> VethLane::configure_pod_side(ObjectReader&, const Request&, const NodeConfig&) {
   return {};
 }
 

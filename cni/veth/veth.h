@@ -14,7 +14,7 @@ class VethLane final : public BridgeLane {
   Result<> check(const Inspection& inspection) override;
 
  private:
-  Result<> configure_pod_side(ObjectReader& reader, const Request& request, const Node& node) override;
+  Result<> configure_pod_side(ObjectReader& reader, const Request& request, const NodeConfig& node) override;
   Result<> wire_pod(Attachment& attachment, netlink::Netlink& pod_links, const netlink::Link& pod_link,
                     const CniResult& result) override;
 };

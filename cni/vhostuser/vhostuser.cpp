@@ -157,7 +157,7 @@ Result<> VhostuserLane::refuse_foreign_keys(ObjectReader& reader, const Request&
   return refuse_dhcp(request.config, "vhost-user");
 }
 
-Result<> VhostuserLane::configure(const Request& request, const Node& node) {
+Result<ConfigKeys> VhostuserLane::configure(const Request& request, const NodeConfig& node) {
   VMLANE_ASSIGN(const Ipam ipam, Ipam::parse(request.config));
   ObjectReader reader(request.config, "", Code::kInvalidConfig);
   network_ = request.key.network;
@@ -168,7 +168,7 @@ Result<> VhostuserLane::configure(const Request& request, const Node& node) {
     return fail(Code::kInvalidConfig, "key \"gatewayMode\" is \"virtual\" and \"isGateway\" is true",
                 "the gateway is either the bridge or in the record alone: remove one of the two");
   }
-  VMLANE_ASSIGN(device_, parse_guest_device(reader, node.config));
+  VMLANE_ASSIGN(device_, parse_guest_device(reader, node));
   VMLANE_ASSIGN(require_switch_, parse_flag(reader, "requireSwitch"));
   VMLANE_ASSIGN(allow_node_, parse_flag(reader, "allowNode"));
   if (workload_.guard.learning.value_or(ebpf::Learning::kNone) != ebpf::Learning::kNone) {
@@ -176,15 +176,15 @@ Result<> VhostuserLane::configure(const Request& request, const Node& node) {
                 "name the addresses by \"ipam\" or \"allowedAddresses\", or set the key to \"none\"");
   }
   VMLANE_TRY(refuse_foreign_keys(reader, request));
-  log_unknown_keys(request.config, reader, node.log);
-  if (request.command != Command::kAdd) return {};
+  ConfigKeys keys = config_keys(request.config, reader);
+  if (request.command != Command::kAdd) return keys;
   VMLANE_ASSIGN(const NicRequest nic, parse_nic_request(request));
-  VMLANE_ASSIGN(directory_, port_directory(node.config, request.key.id(), nic.device_id));
+  VMLANE_ASSIGN(directory_, port_directory(node, request.key.id(), nic.device_id));
   VMLANE_TRY(refuse_low_bandwidth(nic.bandwidth));
   bandwidth_ = nic.bandwidth;
   device_info_ = nic.device_info_file;
-  uplink_tap_ = names::uplink_tap(node.config.state_dir.native(), segment());
-  return {};
+  uplink_tap_ = names::uplink_tap(node.state_dir.native(), segment());
+  return keys;
 }
 
 std::string VhostuserLane::segment() const {

@@ -26,7 +26,7 @@ class VhostuserLane final : public Lane {
  public:
   std::string type() const override { return "vmlane-vhostuser"; }
   std::string about() const override { return "wires a virtual machine to vmlane-switch by vhost-user"; }
-  Result<> configure(const Request& request, const Node& node) override;
+  Result<ConfigKeys> configure(const Request& request, const NodeConfig& node) override;
   std::string segment() const override;
   std::vector<std::string> pod_links(const AttachmentKey& key) const override { return {key.ifname}; }
   void plan(AttachmentRecord& record) const override;

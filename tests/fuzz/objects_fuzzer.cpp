@@ -12,7 +12,7 @@ namespace vmlane::fuzz {
 namespace {
 
 void read_network(const multus::NetworkAttachmentDefinition& nad) {
-  const auto findings = multus::lint(nad, "/nonexistent");
+  const auto findings = multus::lint_structure(nad, "/nonexistent");
   for (const auto& finding : findings) require(!finding.text().empty(), "a finding has a text");
   const auto network = multus::resolve_network(nad, "/nonexistent");
   if (!network) {

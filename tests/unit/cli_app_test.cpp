@@ -25,13 +25,14 @@ class CliApp : public ::testing::Test {
   std::filesystem::path config_file() const { return directory_.path() / "node.json"; }
   std::string lab_dir() const { return directory_.path() / "lab"; }
 
-  Outcome run(const std::vector<std::string>& arguments) const {
+  Outcome run(const std::vector<std::string>& arguments, const std::string& input = {}) const {
     std::ostringstream out;
     std::ostringstream err;
     Invocation invocation;
     invocation.env["VMLANE_CONFIG"] = config_file();
     invocation.out = &out;
     invocation.err = &err;
+    invocation.read_stdin = [&input]() -> Result<std::string> { return input; };
     const int status = run_vmlanectl(arguments, invocation);
     return {status, out.str(), err.str()};
   }
@@ -66,6 +67,37 @@ TEST_F(CliApp, WrongUsageIsStatusTwoAndNamesTheWord) {
   EXPECT_NE(format.err.find("xml"), std::string::npos) << format.err;
 }
 
+TEST_F(CliApp, NadLintEndsWithOneWhenThereAreErrors) {
+  const auto network = [](const std::string& config) {
+    return "kind: NetworkAttachmentDefinition\napiVersion: k8s.cni.cncf.io/v1\nmetadata: {name: blue}\n"
+           "spec: {config: '" +
+           config + "'}\n";
+  };
+  const std::string good = network(R"({"type": "vmlane-tap", "bridge": "br1"})");
+  const std::string odd = network(R"({"type": "vmlane-tap", "brigde": "br1"})");
+  const std::string wrong = network(R"({"type": "vmlane-tap", "mtu": "big"})");
+  EXPECT_EQ(run({"nad", "lint", "-"}, good).status, 0);
+  EXPECT_EQ(run({"nad", "lint", "-"}, good).out,
+            "1 NetworkAttachmentDefinition, 0 virtual machines: 0 errors, 0 warnings\n");
+  EXPECT_EQ(run({"nad", "lint", "-"}, odd).status, 0);
+  EXPECT_EQ(run({"nad", "lint", "-", "--strict"}, odd).status, 1);
+  EXPECT_EQ(run({"nad", "lint", "-"}, wrong).status, 1);
+  const auto file = directory_.path() / "nad.yaml";
+  test::spit(file, wrong);
+  const auto json = run({"nad", "lint", file, "-o", "json"});
+  EXPECT_EQ(json.status, 1);
+  const Json rows = Json::parse(json.out);
+  ASSERT_EQ(rows.size(), 1U) << json.out;
+  EXPECT_EQ(rows[0]["path"], "$.mtu");
+  EXPECT_EQ(rows[0]["severity"], "error");
+  EXPECT_EQ(rows[0]["object"], "default/blue");
+  EXPECT_EQ(run({"nad", "lint"}).status, 2);
+  const auto none = run({"nad", "lint", "-"}, "kind: ConfigMap\napiVersion: v1\nmetadata: {name: blue}\n");
+  EXPECT_EQ(none.status, 1);
+  EXPECT_NE(none.err.find("no NetworkAttachmentDefinition"), std::string::npos) << none.err;
+  EXPECT_NE(run({"nad", "lint", directory_.path() / "gone.yaml"}).err.find("gone.yaml"), std::string::npos);
+}
+
 TEST_F(CliApp, EveryCommandExplainsItself) {
   for (const std::vector<std::string>& command : {std::vector<std::string>{"lab", "up"},
                                                   {"lab", "ls"},
@@ -73,7 +105,8 @@ TEST_F(CliApp, EveryCommandExplainsItself) {
                                                   {"lab", "console"},
                                                   {"lab", "down"},
                                                   {"attachment", "ls"},
-                                                  {"attachment", "show"}}) {
+                                                  {"attachment", "show"},
+                                                  {"nad", "lint"}}) {
     const auto help = run({command[0], command[1], "--help"});
     EXPECT_EQ(help.status, 0);
     EXPECT_NE(help.out.find("Usage: vmlanectl"), std::string::npos) << help.out;

@@ -23,7 +23,7 @@ class NetworksTest : public ::testing::Test {
     return network ? "" : network.error().text();
   }
   std::vector<LintProblem> problems(const std::string& config) const {
-    return lint({.ns = "blue", .name = "n", .config = config}, conf_dir_.path());
+    return lint_structure({.ns = "blue", .name = "n", .config = config}, conf_dir_.path());
   }
 
   test::TemporaryDirectory conf_dir_;
@@ -174,31 +174,6 @@ TEST_F(NetworksTest, F105DifferingKeysIgnoreOrderAndVersion) {
   const auto chain = network(R"({"plugins":[{"type":"t"},{"type":"u","x":1}]})");
   const auto longer = network(R"({"plugins":[{"type":"t"},{"type":"u","x":2}]})");
   EXPECT_EQ(differing_keys(chain, longer), (std::vector<std::string>{"plugins[1].x"}));
-}
-
-TEST_F(NetworksTest, LintTellsAllProblemsAtOnce) {
-  const auto found = problems(
-      "{\n \"type\": \"vmlane-tap\",\n \"mtu\": \"1500\",\n \"vlan\": 100.5,\n \"brigde\": \"br1\",\n "
-      "\"queues\": 4\n}");
-  ASSERT_EQ(found.size(), 3U);
-  std::string all;
-  for (const LintProblem& problem : found) all += problem.text() + "\n";
-  for (const std::string part :
-       {"error: blue/n, line 3, column 2: key \"mtu\" is \"1500\", expected a whole number",
-        "line 4, column 2: key \"vlan\" is 100.5",
-        "warning: blue/n, line 5, column 2: unknown key \"brigde\", did you mean \"bridge\"?"}) {
-    EXPECT_NE(all.find(part), std::string::npos) << part << " in:\n" << all;
-  }
-}
-
-TEST_F(NetworksTest, LintKnowsWhichLaneHasWhichKeys) {
-  EXPECT_TRUE(
-      problems(
-          R"({"type":"vmlane-macvtap","lowerDevice":"eth1","mode":"vepa","queues":2,"promiscMode":false})")
-          .empty());
-  const auto found = problems(R"({"type":"vmlane-macvtap","lowerDevise":"eth1","bridge":"br1"})");
-  ASSERT_EQ(found.size(), 2U);
-  EXPECT_NE((found[0].text() + found[1].text()).find("did you mean \"lowerDevice\""), std::string::npos);
 }
 
 TEST_F(NetworksTest, LintOfGoodAndForeignConfigs) {
