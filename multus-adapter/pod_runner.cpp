@@ -2,6 +2,10 @@
 #include "multus-adapter/pod_runner.h"
 
 #include <algorithm>
+#include <array>
+#include <functional>
+#include <future>
+#include <optional>
 #include <ranges>
 
 #include "cni/version.h"
@@ -14,6 +18,9 @@
 
 namespace vmlane::multus {
 namespace {
+
+constexpr std::array<std::string_view, 4> kLanes = {"vmlane-veth", "vmlane-tap", "vmlane-macvtap",
+                                                    "vmlane-vhostuser"};
 
 std::vector<Attachment> attachments_of(const PodState& state) {
   std::vector<Attachment> attachments;
@@ -35,6 +42,42 @@ Result<> check_free_names(netlink::Netlink& pod, const std::vector<PlannedAttach
                 "nothing was changed");
   }
   return {};
+}
+
+// Whether an attachment needs none of the others. Other projects' plugins may build on interfaces that were
+// made before, as a bond or a VLAN inside the pod does; the lanes of this project do not.
+bool stands_alone(const AttachmentState& attachment) {
+  return std::ranges::all_of(attachment.plugins, [](const Json& plugin) {
+    const auto type = plugin.find("type");
+    return type != plugin.end() && std::ranges::find(kLanes, *type) != kLanes.end();
+  });
+}
+
+// The attachments in their order, those that can be worked on at the same time together.
+std::vector<std::vector<std::size_t>> in_groups(const std::vector<AttachmentState>& attachments) {
+  std::vector<std::vector<std::size_t>> groups;
+  bool joins = false;
+  for (std::size_t i = 0; i < attachments.size(); i++) {
+    const bool alone = stands_alone(attachments[i]);
+    if (!alone || !joins) groups.emplace_back();
+    groups.back().push_back(i);
+    joins = alone;
+  }
+  return groups;
+}
+
+// Runs `work` for each member, each in a thread of its own. The time of an ADD or DEL is the kernel's and the
+// plugins', who wait for each other where they must.
+template <class T>
+std::vector<Result<T>> at_once(const std::vector<std::size_t>& group,
+                               const std::function<Result<T>(std::size_t)>& work) {
+  std::vector<std::future<Result<T>>> running;
+  for (std::size_t i = 1; i < group.size(); i++)
+    running.push_back(std::async(std::launch::async, work, group[i]));
+  std::vector<Result<T>> results;
+  results.push_back(work(group.front()));
+  for (auto& one : running) results.push_back(one.get());
+  return results;
 }
 
 bool has_check(const AttachmentState& attachment) {
@@ -83,7 +126,7 @@ Result<PodAttachments> PodRunner::add(const ObjectStore& objects, const Pod& pod
   Json status;
   const auto finish = [&]() -> Result<> {
     VMLANE_TRY(write_pod_facts(config_, pod));
-    VMLANE_TRY(attach_all(state, plan, context));
+    VMLANE_TRY(attach_all(state, context));
     VMLANE_TRY(set_default_route(state, plan));
     VMLANE_ASSIGN(status, network_status(state.attachments));
     VMLANE_TRY(store_.write(state));
@@ -128,19 +171,31 @@ Result<PodState> PodRunner::prepare(const Pod& pod, const Sandbox& sandbox,
   return state;
 }
 
-Result<> PodRunner::attach_all(PodState& state, const std::vector<PlannedAttachment>& plan,
-                               const ChainContext& context) {
-  for (std::size_t i = 0; i < plan.size(); i++) {
-    AttachmentState& attachment = state.attachments[i];
-    attachment.started = true;
-    VMLANE_TRY(store_.write(state));
-    if (!attachment.device_info_file.empty()) {
+Result<> PodRunner::attach_all(PodState& state, const ChainContext& context) {
+  for (const auto& group : in_groups(state.attachments)) {
+    for (const std::size_t i : group) {
+      AttachmentState& attachment = state.attachments[i];
+      attachment.started = true;
+      if (attachment.device_info_file.empty()) continue;
       // Plugins write it with a library that makes the directory badly or not at all.
       VMLANE_TRY(
           make_directory(std::filesystem::path(attachment.device_info_file).parent_path(), {.mode = 0755}));
     }
-    VMLANE_ASSIGN(attachment.result, add_chain(context, attachment));
-    log_.info("attached", {{"nad", attachment.nad}, {"ifname", attachment.ifname}});
+    VMLANE_TRY(store_.write(state));
+    auto results =
+        at_once<Json>(group, [&](std::size_t i) { return add_chain(context, state.attachments[i]); });
+    // What the others have made is in the state, for the undo, before the first error is told.
+    std::optional<Error> failed;
+    for (std::size_t k = 0; k < group.size(); k++) {
+      AttachmentState& attachment = state.attachments[group[k]];
+      if (!results[k]) {
+        if (!failed) failed = results[k].error();
+        continue;
+      }
+      attachment.result = std::move(*results[k]);
+      log_.info("attached", {{"nad", attachment.nad}, {"ifname", attachment.ifname}});
+    }
+    if (failed) return fail(*failed);
   }
   return {};
 }
@@ -179,18 +234,25 @@ Result<> PodRunner::del(const Sandbox& sandbox) {
 
 // Keeps in the state what could not be deleted; with nothing left, the state and the pod's files go.
 Result<> PodRunner::del_state(PodState& state, const ChainContext& context) {
+  std::erase_if(state.attachments, [](const AttachmentState& attachment) { return !attachment.started; });
   std::vector<Error> errors;
   std::vector<AttachmentState> kept;
-  for (AttachmentState& attachment : std::views::reverse(state.attachments)) {
-    if (!attachment.started) continue;
-    auto deleted = del_chain(context, attachment);
-    if (deleted && !attachment.device_info_file.empty()) deleted = remove_file(attachment.device_info_file);
-    if (!deleted) {
-      errors.push_back(deleted.error());
-      kept.insert(kept.begin(), std::move(attachment));
-      continue;
+  for (auto group : std::views::reverse(in_groups(state.attachments))) {
+    std::ranges::reverse(group);
+    const auto results = at_once<void>(group, [&](std::size_t i) -> Result<> {
+      const AttachmentState& attachment = state.attachments[i];
+      VMLANE_TRY(del_chain(context, attachment));
+      return attachment.device_info_file.empty() ? Result<>() : remove_file(attachment.device_info_file);
+    });
+    for (std::size_t k = 0; k < group.size(); k++) {
+      AttachmentState& attachment = state.attachments[group[k]];
+      if (!results[k]) {
+        errors.push_back(results[k].error());
+        kept.insert(kept.begin(), std::move(attachment));
+        continue;
+      }
+      log_.info("detached", {{"nad", attachment.nad}, {"ifname", attachment.ifname}});
     }
-    log_.info("detached", {{"nad", attachment.nad}, {"ifname", attachment.ifname}});
   }
   state.attachments = std::move(kept);
   // A disk that is full or read-only must not hide what the plugins said, nor keep a pod whose networks are

@@ -78,13 +78,15 @@ class PodRunner {
   PodRunner(const NodeConfig& config, const Log& log, MultusSettings settings, PluginExec& exec,
             OpenNetlink open_netlink);
 
-  // All or nothing: names, configurations, clashes are checked before the first plugin runs; on a failure
-  // what was made is deleted in reverse and the first error returned. Code::kTryAgain for an object that is
-  // not there (yet), kConflict for an interface name or network name that is taken.
+  // Networks that need none of the others, those of this project's lanes, are attached and detached at the
+  // same time, others in their order. All or nothing: names, configurations, clashes are checked before the
+  // first plugin runs; on a failure what was made is deleted in reverse and the first error returned.
+  // Code::kTryAgain for an object that is not there (yet), kConflict for an interface name or network name
+  // that is taken.
   Result<PodAttachments> add(const ObjectStore& objects, const Pod& pod, const Sandbox& sandbox);
-  // Deletes every attachment in reverse, from the state of ADD. Goes on after errors, keeps in the state
-  // exactly those attachments that failed, and returns one error naming them. Without state there is nothing
-  // to do.
+  // Deletes every attachment, in reverse where order counts, from the state of ADD. Goes on after errors,
+  // keeps in the state exactly those attachments that failed, and returns one error naming them. Without
+  // state there is nothing to do.
   Result<> del(const Sandbox& sandbox);
   // CHECK of every plugin that can, in order; the first error. Code::kUnknownContainer without state.
   Result<> check(const Sandbox& sandbox);
@@ -98,8 +100,7 @@ class PodRunner {
  private:
   Result<PodState> prepare(const Pod& pod, const Sandbox& sandbox,
                            const std::vector<PlannedAttachment>& plan);
-  Result<> attach_all(PodState& state, const std::vector<PlannedAttachment>& plan,
-                      const ChainContext& context);
+  Result<> attach_all(PodState& state, const ChainContext& context);
   Result<> set_default_route(PodState& state, const std::vector<PlannedAttachment>& plan);
   Result<> del_state(PodState& state, const ChainContext& context);
   ChainContext context_of(const std::string& container_id, const std::string& netns,

@@ -205,5 +205,72 @@ TEST_F(CniBenchmark, LastOfManyAttachmentsAgainstTheFirst) {
   }
 }
 
+// vmlane-multus and the networks of a pod: several that need none of the others against the slowest of them.
+class MultusBenchmark : public CniBenchmark {
+ protected:
+  static inline const std::vector<std::string> kNetworks = {"n1", "n2", "n3"};
+
+  void SetUp() override {
+    CniBenchmark::SetUp();
+    if (IsSkipped()) return;
+    std::filesystem::create_directories(directory() / "objects");
+    configure_node({{"logLevel", "info"}, {"objectPaths", {(directory() / "objects").string()}}});
+    for (std::size_t i = 0; i < kNetworks.size(); i++) {
+      const std::string bridge = "br" + std::to_string(i);
+      Json conf = config(
+          {{"type", i == 1 ? "vmlane-tap" : "vmlane-veth"}, {"name", kNetworks[i]}, {"bridge", bridge}});
+      conf["cniVersion"] = "1.0.0";
+      object("nad-" + kNetworks[i], {{"apiVersion", "k8s.cni.cncf.io/v1"},
+                                     {"kind", "NetworkAttachmentDefinition"},
+                                     {"metadata", {{"namespace", "blue"}, {"name", kNetworks[i]}}},
+                                     {"spec", {{"config", conf.dump()}}}});
+      pod_object(kNetworks[i], kNetworks[i]);
+    }
+    pod_object("all", "n1,n2,n3");
+    pod_object("first", "n1,n2,n3");
+  }
+  void object(const std::string& file, const Json& value) const {
+    spit(directory() / "objects" / (file + ".json"), value.dump());
+  }
+  void pod_object(const std::string& name, const std::string& networks) const {
+    object("pod-" + name, {{"apiVersion", "v1"},
+                           {"kind", "Pod"},
+                           {"metadata",
+                            {{"namespace", "blue"},
+                             {"name", name},
+                             {"annotations", {{"k8s.v1.cni.cncf.io/networks", networks}}}}}});
+  }
+  double meta(const std::string& command, const std::string& pod, const std::string& name) const {
+    return timed("vmlane-multus",
+                 {{"CNI_COMMAND", command},
+                  {"CNI_CONTAINERID", "sandbox-" + name},
+                  {"CNI_NETNS", "/run/netns/" + pod},
+                  {"CNI_IFNAME", "eth0"},
+                  {"CNI_PATH", built_programs() + ":/usr/lib/cni"},
+                  {"CNI_ARGS", "IgnoreUnknown=1;K8S_POD_NAMESPACE=blue;K8S_POD_NAME=" + name}},
+                 {{"cniVersion", "1.0.0"}, {"name", "meta"}, {"type", "vmlane-multus"}});
+  }
+};
+
+TEST_F(MultusBenchmark, ThreeNetworksAgainstTheSlowestOfThem) {
+  const int count = rounds(20, 200);
+  make_pod("p");
+  meta("ADD", make_pod("stays").name(), "first");
+  std::map<std::string, Samples> add;
+  std::map<std::string, Samples> del;
+  for (int round = 0; round < count; round++) {
+    for (const std::string name : {"n1", "n2", "n3", "all"}) {
+      add[name].push_back(meta("ADD", "p", name));
+      del[name].push_back(meta("DEL", "p", name));
+    }
+  }
+  const auto slowest = [](std::map<std::string, Samples>& of) {
+    return std::max({median(of["n1"]), median(of["n2"]), median(of["n3"])});
+  };
+  compare("ADD of three networks, the slowest", median(add["all"]), slowest(add), 1.3);
+  std::printf("%-34s %8.1f ms %8.1f ms   ratio %.2f\n", "DEL of three networks, the slowest",
+              median(del["all"]), slowest(del), median(del["all"]) / slowest(del));
+}
+
 }  // namespace
 }  // namespace vmlane::test

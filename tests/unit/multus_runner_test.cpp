@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
 #include <map>
+#include <mutex>
 
 #include "multus-adapter/network_selection.h"
 #include "multus-adapter/pod_runner.h"
@@ -26,9 +29,17 @@ class FakeExec final : public PluginExec {
     return {};
   }
   Result<std::string> run(const PluginCall& call) override {
+    std::unique_lock lock(mutex_);
     calls.push_back(call);
     const std::string name = call.env.at("CNI_COMMAND") + " " + call.type + " " + call.env.at("CNI_IFNAME");
     log.push_back(name);
+    if (const auto it = company.find(call.type); it != company.end()) {
+      running_++;
+      most_at_once = std::max(most_at_once, running_);
+      changed_.notify_all();
+      changed_.wait_for(lock, std::chrono::seconds(5), [&] { return most_at_once >= it->second; });
+      running_--;
+    }
     if (name == dies_at) throw Killed{};
     if (const auto it = failures.find(name); it != failures.end()) return fail(it->second);
     if (call.env.at("CNI_COMMAND") != "ADD") return std::string();
@@ -47,10 +58,18 @@ class FakeExec final : public PluginExec {
 
   std::vector<PluginCall> calls;
   std::vector<std::string> log;
+  // How many plugins a type waits for to be running, itself among them, before it goes on.
+  std::map<std::string, int> company;
+  int most_at_once = 0;
   std::vector<std::string> paths;
   std::map<std::string, Error> failures;
   std::map<std::string, std::string> outputs;
   std::string dies_at;
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int running_ = 0;
 };
 
 // A pod's namespace with links by name; the link's index is its place.
@@ -309,6 +328,71 @@ TEST_F(RunnerTest, F023FailedAddUndoesInReverseAndLeavesNothing) {
   EXPECT_EQ(result.error().details, "range is full");
   EXPECT_EQ(exec_.log, (std::vector<std::string>{"ADD pa net1", "ADD pb net2", "ADD pc net3", "DEL pc net3",
                                                  "DEL pb net2", "DEL pa net1"}));
+  EXPECT_TRUE(files().empty());
+}
+
+// What stands for "ADD t netX" among the calls, in order of their names: which of several at once comes first
+// is nobody's business.
+std::vector<std::string> part(const std::vector<std::string>& log, std::size_t from, std::size_t count) {
+  std::vector<std::string> calls(log.begin() + static_cast<std::ptrdiff_t>(from),
+                                 log.begin() + static_cast<std::ptrdiff_t>(from + count));
+  std::ranges::sort(calls);
+  return calls;
+}
+
+TEST_F(RunnerTest, LanesAreAttachedAndDetachedAtOnceAndOthersInTheirPlace) {
+  nad("blue", "veth", R"({"type":"vmlane-veth"})");
+  nad("blue", "tap", R"({"type":"vmlane-tap"})");
+  nad("blue", "macvtap", R"({"type":"vmlane-macvtap"})");
+  for (const char* type : {"vmlane-veth", "vmlane-tap", "vmlane-macvtap"}) exec_.company[type] = 3;
+  const auto result = add("veth,tap,macvtap,a,veth");
+  ASSERT_TRUE(result) << result.error().text();
+  EXPECT_EQ(exec_.most_at_once, 3);
+  EXPECT_EQ(part(exec_.log, 0, 3), (std::vector<std::string>{"ADD vmlane-macvtap net3", "ADD vmlane-tap net2",
+                                                             "ADD vmlane-veth net1"}));
+  EXPECT_EQ(part(exec_.log, 3, 1), (std::vector<std::string>{"ADD pa net4"}))
+      << "it may need what was there before";
+  EXPECT_EQ(part(exec_.log, 4, 1), (std::vector<std::string>{"ADD vmlane-veth net5"}))
+      << "and who comes later, it";
+  ASSERT_EQ(result->attachments.size(), 5U);
+  for (std::size_t i = 0; i < 5; i++) {
+    const std::string ifname = "net" + std::to_string(i + 1);
+    EXPECT_EQ(result->attachments[i].ifname, ifname);
+    EXPECT_EQ(result->attachments[i].result["interfaces"][0]["name"], ifname) << "each has its own result";
+    EXPECT_EQ(result->network_status[i]["interface"], ifname);
+  }
+  exec_.log.clear();
+  exec_.most_at_once = 0;
+  ASSERT_TRUE(runner().del(sandbox()));
+  EXPECT_EQ(exec_.most_at_once, 3);
+  EXPECT_EQ(part(exec_.log, 0, 1), (std::vector<std::string>{"DEL vmlane-veth net5"}));
+  EXPECT_EQ(part(exec_.log, 1, 1), (std::vector<std::string>{"DEL pa net4"}));
+  EXPECT_EQ(part(exec_.log, 2, 3), (std::vector<std::string>{"DEL vmlane-macvtap net3", "DEL vmlane-tap net2",
+                                                             "DEL vmlane-veth net1"}));
+  EXPECT_TRUE(files().empty());
+}
+
+TEST_F(RunnerTest, F023OneOfSeveralAtOnceThatFailsTakesTheOthersBackWithTheirResults) {
+  nad("blue", "veth", R"({"type":"vmlane-veth"})");
+  nad("blue", "tap", R"({"type":"vmlane-tap"})");
+  nad("blue", "macvtap", R"({"type":"vmlane-macvtap"})");
+  exec_.failures["ADD vmlane-tap net2"] = {Code::kConflict, "no room", "", nullptr};
+  EXPECT_NE(add_error("veth,tap,macvtap,a").find("no room"), std::string::npos);
+  ASSERT_EQ(exec_.log.size(), 6U) << "nothing after the group is begun, and all of it is undone";
+  for (const PluginCall& call : exec_.calls) {
+    if (call.env.at("CNI_COMMAND") != "DEL") continue;
+    EXPECT_EQ(Json::parse(call.input).contains("prevResult"), call.type != "vmlane-tap") << call.type;
+  }
+  EXPECT_TRUE(files().empty());
+  // What fails on the way back is kept, and that alone.
+  exec_.log.clear();
+  exec_.failures["DEL vmlane-macvtap net3"] = {Code::kTryAgain, "busy", "", nullptr};
+  EXPECT_FALSE(add("veth,tap,macvtap"));
+  exec_.log.clear();
+  EXPECT_FALSE(runner().del(sandbox()));
+  EXPECT_EQ(exec_.log, (std::vector<std::string>{"DEL vmlane-macvtap net3"}));
+  exec_.failures.clear();
+  EXPECT_TRUE(runner().del(sandbox()));
   EXPECT_TRUE(files().empty());
 }
 
