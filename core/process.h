@@ -65,8 +65,8 @@ class Process {
   // Kills what has not ended, with its process group.
   ~Process();
 
-  // Readable once it has ended. What it writes is taken by finish() alone: who waits here gives it no more than
-  // a pipe's 64 KiB to say.
+  // Readable once it has ended. What it writes is taken by finish() alone: who waits here gives it no more
+  // than a pipe's 64 KiB to say.
   int fd() const;
   // Waits for its end; the time of `limits` counts from the call. Code::kTryAgain when it ran into the time
   // limit (it and its process group are killed), Code::kDelegate when it wrote more than the limit.
