@@ -131,7 +131,17 @@ ObjectSource::Clock::time_point ApiObjects::next() const {
 
 bool ApiObjects::update(Clock::time_point now) {
   bool changed = false;
+  const auto answers = [this] {
+    std::uint64_t sum = 0;
+    for (const Watched& one : watched_) sum += one.watch->answers();
+    return sum;
+  };
+  const std::uint64_t before = answers();
   client_.run();
+  // Who has reached the server again tells the others.
+  if (answers() != before) {
+    for (Watched& one : watched_) one.watch->hurry(now);
+  }
   for (Watched& one : watched_) {
     one.watch->run(now);
     changed = take(one, one.watch->take_changes()) || changed;

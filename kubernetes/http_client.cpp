@@ -34,6 +34,7 @@ struct Transfer {
   HttpRequest request;
   HttpClient::OnData on_data;
   HttpClient::OnEnd on_end;
+  HttpClient::OnAnswer on_answer;
   std::string error_body;
   std::array<char, CURL_ERROR_SIZE> error{};
 
@@ -50,6 +51,15 @@ std::size_t take_data(char* bytes, std::size_t, std::size_t count, void* context
   if (transfer.status() < 300) return transfer.on_data(chunk) ? count : 0;
   const std::size_t room = HttpClient::kMaxErrorBody - transfer.error_body.size();
   transfer.error_body += chunk.substr(0, room);
+  return count;
+}
+
+// Gets header lines, one at a time, and last an empty one.
+std::size_t take_header(char* bytes, std::size_t, std::size_t count, void* context) {
+  auto& transfer = *static_cast<Transfer*>(context);
+  const bool is_last = std::string_view(bytes, count) == "\r\n";
+  if (is_last && transfer.on_answer && transfer.status() >= 200 && transfer.status() < 300)
+    std::exchange(transfer.on_answer, {})();
   return count;
 }
 
@@ -180,6 +190,8 @@ struct HttpClient::State {
       curl_easy_setopt(easy, CURLOPT_POSTFIELDS, request.body.data());
     }
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer.error.data());
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, take_header);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, &transfer);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, take_data);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, &transfer);
   }
@@ -253,13 +265,14 @@ HttpClient::~HttpClient() {
     curl_multi_remove_handle(state_->multi.get(), transfer->easy.get());
 }
 
-HttpClient::Id HttpClient::start(HttpRequest request, OnData on_data, OnEnd on_end) {
+HttpClient::Id HttpClient::start(HttpRequest request, OnData on_data, OnEnd on_end, OnAnswer on_answer) {
   const Id id = ++state_->last;
   auto transfer = std::make_unique<Transfer>();
   transfer->easy.reset(curl_easy_init());
   transfer->request = std::move(request);
   transfer->on_data = std::move(on_data);
   transfer->on_end = std::move(on_end);
+  transfer->on_answer = std::move(on_answer);
   state_->set_up(*transfer);
   curl_easy_setopt(transfer->easy.get(), CURLOPT_PRIVATE, reinterpret_cast<void*>(id));
   curl_multi_add_handle(state_->multi.get(), transfer->easy.get());

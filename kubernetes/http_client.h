@@ -42,6 +42,9 @@ class HttpClient {
   using Id = std::uint64_t;
   // Gets the body of a successful answer as it comes; false ends the request. Must not start or cancel any.
   using OnData = std::function<bool(std::string_view chunk)>;
+  // Called when an answer of status 200 to 299 begins, before any of its body: that of a watch may take
+  // minutes to come. Must not start or cancel a request.
+  using OnAnswer = std::function<void()>;
   // Called from run(), once for each request that was not cancelled.
   using OnEnd = std::function<void(const HttpEnd& end)>;
 
@@ -54,7 +57,7 @@ class HttpClient {
   HttpClient& operator=(HttpClient&&) = delete;
   ~HttpClient();
 
-  Id start(HttpRequest request, OnData on_data, OnEnd on_end);
+  Id start(HttpRequest request, OnData on_data, OnEnd on_end, OnAnswer on_answer = {});
   void cancel(Id id);
 
   // Readable when run() has something to do; it has as well when the time of next() has come.

@@ -59,11 +59,31 @@ void Watch::start(std::string target, seconds limit, HttpClient::OnData on_data,
                   void (Watch::*on_end)(const HttpEnd&)) {
   received_.clear();
   cut_.reset();
-  request_ = client_.start({.target = std::move(target), .time_limit = limit}, std::move(on_data),
-                           [this, on_end](const HttpEnd& end) {
-                             request_.reset();
-                             (this->*on_end)(end);
-                           });
+  request_ = client_.start(
+      {.target = std::move(target), .time_limit = limit}, std::move(on_data),
+      [this, on_end](const HttpEnd& end) {
+        request_.reset();
+        unreached_ = end.status == 0;
+        (this->*on_end)(end);
+      },
+      [this] { answered(); });
+}
+
+void Watch::answered() {
+  answers_++;
+  // A list is good when it is whole, and a watch from its first byte on, which may be long in coming.
+  if (state_ != State::kWatching) return;
+  failures_ = 0;
+  problem_.reset();
+}
+
+void Watch::hurry(Clock::time_point now) {
+  if (request_ || !unreached_) return;
+  unreached_ = false;
+  failures_ = 0;
+  const auto half = kFirstWait / 2;
+  due_ =
+      std::min<Clock::time_point>(due_, now + milliseconds(random_() % static_cast<unsigned>(half.count())));
 }
 
 void Watch::list(Clock::time_point now) {
@@ -240,7 +260,8 @@ void Watch::failed(Error problem, seconds retry_after) {
   problem.message.insert(0, resource_.plural + ": ");
   problem_ = std::move(problem);
   if (from_.empty()) list_again();
-  const auto longest = std::min<milliseconds>(kLongestWait, kFirstWait * (1U << std::min(failures_, 7U)));
+  const auto longest = std::min<milliseconds>(unreached_ ? kLongestUnreached : kLongestWait,
+                                              kFirstWait * (1U << std::min(failures_, 7U)));
   ++failures_;
   // Between half of it and all of it, so that nodes that lost the server together do not come back together.
   const auto half = longest / 2;

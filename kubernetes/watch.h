@@ -42,6 +42,9 @@ class Watch {
   static constexpr std::chrono::seconds kAbsence{60};
   static constexpr std::chrono::milliseconds kFirstWait{250};  // doubles up to
   static constexpr std::chrono::milliseconds kLongestWait{30000};
+  // For a server that cannot be reached: asking costs it nothing, and what it knows is wanted when it is
+  // back.
+  static constexpr std::chrono::milliseconds kLongestUnreached{8000};
 
   // `client` outlives the watch, which stays where it is.
   Watch(HttpClient& client, Resource resource, unsigned seed);
@@ -51,6 +54,10 @@ class Watch {
 
   // Starts what is due at `now`.
   void run(Clock::time_point now);
+  // For a watch whose server could not be reached, when another one has reached it: run() is due in a moment.
+  void hurry(Clock::time_point now);
+  // How often the server has begun to answer.
+  std::uint64_t answers() const { return answers_; }
   // When to call run() again, though no answer of the server asks for it.
   Clock::time_point next() const { return due_; }
 
@@ -77,6 +84,7 @@ class Watch {
   void list_again();
   void not_found();
   void absence_confirmed(const HttpEnd& ready);
+  void answered();
   void failed(Error problem, std::chrono::seconds retry_after);
   void start(std::string target, std::chrono::seconds limit, HttpClient::OnData on_data,
              void (Watch::*on_end)(const HttpEnd&));
@@ -90,7 +98,9 @@ class Watch {
   bool synced_ = false;
   std::optional<Error> problem_;
   Clock::time_point due_ = Clock::time_point::min();
-  unsigned failures_ = 0;  // in a row
+  unsigned failures_ = 0;   // in a row
+  bool unreached_ = false;  // the last of them without an answer
+  std::uint64_t answers_ = 0;
 
   std::optional<HttpClient::Id> request_;
   Clock::time_point started_;

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <thread>
 
 #include "core/names.h"
 #include "tests/support/agent.h"
@@ -159,6 +160,22 @@ TEST_F(AgentOnAnApiServer, ResolvesPodsAndNetworksWhileTheServerIsAway) {
   const auto unknown = resolved("new");
   ASSERT_FALSE(unknown) << "nobody can know this one now";
   EXPECT_NE(unknown.error().text().find("blue/new"), std::string::npos) << unknown.error().text();
+}
+
+TEST_F(AgentOnAnApiServer, CatchesUpWithinFiveSecondsOfTheServersReturn) {
+  agent().start();
+  ASSERT_TRUE(eventually([&] { return is_guarded(); })) << agent().problems();
+  stop_server();
+  std::this_thread::sleep_for(12s);  // long enough for the waits to have grown
+  ASSERT_TRUE(has_problems());
+  start_server();
+  put(kPods, pod_text("new", {{"app", "web"}}));
+  put(kPolicies, guard("none"));
+  const auto knows_all = [&] {
+    const auto pod = agent().call("pod.resolve", {{"namespace", "blue"}, {"name", "new"}, {"uid", ""}});
+    return pod && verdict(kApiClient) == false && !has_problems();
+  };
+  EXPECT_TRUE(eventually(knows_all, 5s)) << agent().problems();
 }
 
 // `vmlanectl attachment sweep` asks the agent what the API server says.
