@@ -187,7 +187,8 @@ TEST_F(AgentFlips, NothingDeniedPassesAndNothingAllowedIsLost) {
   std::mt19937 random(6);
   const int flips = rounds(40, 1000);
   {
-    // A pod that the policies know comes and goes all the time.
+    // A pod that no policy selects comes and goes all the time, so that there is always an ADD or a DEL
+    // beside.
     const std::jthread visitor([&] {
       while (!done) {
         CniCall cni = call("ADD", visitor_path, config(), "visitor");
