@@ -24,10 +24,10 @@ struct LintArguments {
 };
 
 Result<multus::ObjectStore> read_objects(const LintArguments& arguments, const Context& context) {
-  const std::string kStandardInput = "-";
+  constexpr std::string_view standard_input = "-";
   std::vector<std::filesystem::path> paths;
   for (const std::string& file : arguments.files) {
-    if (file != kStandardInput) paths.emplace_back(file);
+    if (file != standard_input) paths.emplace_back(file);
   }
   VMLANE_ASSIGN(multus::ObjectStore objects, multus::ObjectStore::load(paths));
   if (paths.size() == arguments.files.size()) return objects;

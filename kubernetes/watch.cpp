@@ -5,7 +5,6 @@
 
 namespace vmlane::kubernetes {
 
-using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 

@@ -19,6 +19,11 @@ Steps operator/(const Steps& path, std::size_t index) {
   return path / std::to_string(index);
 }
 
+// Allocators take an empty text for no value.
+bool is_unset(const Json& value) {
+  return value.is_string() && value.get_ref<const std::string&>().empty();
+}
+
 // Reads addresses out of a config and notes those that are none.
 class AddressReader {
  public:
@@ -32,7 +37,7 @@ class AddressReader {
   std::optional<T> read(const Json& object, const std::string& key, const Steps& path,
                         const std::string& expected) {
     const auto it = object.find(key);
-    if (it == object.end() || it->is_null() || *it == "") return std::nullopt;
+    if (it == object.end() || it->is_null() || is_unset(*it)) return std::nullopt;
     if (it->is_string()) {
       if (const auto value = T::parse(it->template get_ref<const std::string&>())) return *value;
     }

@@ -49,7 +49,8 @@ Result<> check_free_names(netlink::Netlink& pod, const std::vector<PlannedAttach
 bool stands_alone(const AttachmentState& attachment) {
   return std::ranges::all_of(attachment.plugins, [](const Json& plugin) {
     const auto type = plugin.find("type");
-    return type != plugin.end() && std::ranges::find(kLanes, *type) != kLanes.end();
+    return type != plugin.end() && type->is_string() &&
+           std::ranges::find(kLanes, type->get_ref<const std::string&>()) != kLanes.end();
   });
 }
 

@@ -24,7 +24,7 @@
 namespace vmlane::netlink {
 namespace {
 
-constexpr const char* kFilterTable = "filter";
+constexpr std::string_view kFilterTable = "filter";
 // Somebody who changes the table between two questions makes the second fail.
 constexpr int kAttempts = 20;
 // Where distributions have iptables; a runtime may give a plugin any PATH, or none.
@@ -57,7 +57,7 @@ struct Ipv6 {
 
 Result<bool> in_use(const char* names) {
   VMLANE_ASSIGN(const auto content, read_file(names));
-  return content && ("\n" + *content).find(std::string("\n") + kFilterTable + "\n") != std::string::npos;
+  return content && ("\n" + *content).find("\n" + std::string(kFilterTable) + "\n") != std::string::npos;
 }
 
 // Copies the struct at `offset`, a table's parts end in arrays of any length; false for one that does not lie
@@ -115,14 +115,14 @@ Result<LegacyForward> ask(const std::string& comment) {
   if (!socket) return fail(kernel_error("cannot open a socket", errno));
   for (int attempt = 0; attempt < kAttempts; attempt++) {
     typename Family::Info info{};
-    std::strcpy(info.name, kFilterTable);
+    kFilterTable.copy(info.name, sizeof(info.name) - 1);
     socklen_t size = sizeof(info);
     if (::getsockopt(socket.get(), Family::kLevel, Family::kGetInfo, &info, &size) != 0)
       return fail(kernel_error("cannot ask iptables-legacy for its table filter", errno));
     constexpr std::size_t kHead = offsetof(typename Family::Entries, entrytable);
     std::vector<std::uint8_t> buffer(std::max(sizeof(typename Family::Entries), kHead + info.size));
     typename Family::Entries head{};
-    std::strcpy(head.name, kFilterTable);
+    kFilterTable.copy(head.name, sizeof(head.name) - 1);
     head.size = info.size;
     std::memcpy(buffer.data(), &head, kHead);
     size = static_cast<socklen_t>(kHead + info.size);
