@@ -16,8 +16,6 @@ std::vector<kubernetes::Resource> resources() {
       {"Namespace", "namespaces", {"v1"}},
       {"Node", "nodes", {"v1"}},
       {"Pod", "pods", {"v1"}},
-      {"Service", "services", {"v1"}},
-      {"EndpointSlice", "endpointslices", {"discovery.k8s.io/v1"}},
       {"NetworkPolicy", "networkpolicies", {"networking.k8s.io/v1"}},
       {"MultiNetworkPolicy", "multi-networkpolicies", {"k8s.cni.cncf.io/v1beta2", "k8s.cni.cncf.io/v1beta1"}},
       {"ClusterNetworkPolicy", "clusternetworkpolicies", {"policy.networking.k8s.io/v1alpha2"}},
@@ -36,15 +34,14 @@ void keep_only(Json& object, const Keys& keys) {
 
 // What policy reads of a pod (policy/decode_pod.cpp).
 void keep_policys_part(Json& pod) {
-  constexpr std::array<std::string_view, 7> kMetadata = {
-      "namespace", "name", "uid", "labels", "annotations", "creationTimestamp", "deletionTimestamp"};
+  constexpr std::array<std::string_view, 6> kMetadata = {"namespace", "name",        "uid",
+                                                         "labels",    "annotations", "deletionTimestamp"};
   constexpr std::array<std::string_view, 4> kSpec = {"nodeName", "hostNetwork", "containers",
                                                      "initContainers"};
   constexpr std::array<std::string_view, 3> kContainer = {"name", "ports", "restartPolicy"};
   constexpr std::array<std::string_view, 4> kStatus = {"phase", "podIP", "podIPs", "containerStatuses"};
   constexpr std::array<std::string_view, 1> kContainerStatus = {"state"};
-  constexpr std::array<std::string_view, 2> kAnnotation = {"k8s.v1.cni.cncf.io/network-status",
-                                                           "kubevirt.io/migration-target-ready-timestamp"};
+  constexpr std::array<std::string_view, 1> kAnnotation = {"k8s.v1.cni.cncf.io/network-status"};
   if (pod.contains("metadata")) {
     keep_only(pod["metadata"], kMetadata);
     if (pod["metadata"].contains("annotations")) keep_only(pod["metadata"]["annotations"], kAnnotation);
@@ -60,29 +57,6 @@ void keep_policys_part(Json& pod) {
     if (pod["status"].contains("containerStatuses") && pod["status"]["containerStatuses"].is_array())
       for (Json& container : pod["status"]["containerStatuses"]) keep_only(container, kContainerStatus);
   }
-}
-
-// What policy reads of a Service and of an EndpointSlice (policy/decode_service.cpp).
-void keep_policys_part_of_service(Json& service) {
-  constexpr std::array<std::string_view, 5> kObject = {"apiVersion", "kind", "metadata", "spec", "status"};
-  constexpr std::array<std::string_view, 2> kMetadata = {"namespace", "name"};
-  constexpr std::array<std::string_view, 5> kSpec = {"type", "clusterIP", "clusterIPs", "externalIPs",
-                                                     "ports"};
-  keep_only(service, kObject);
-  if (service.contains("metadata")) keep_only(service["metadata"], kMetadata);
-  if (service.contains("spec")) keep_only(service["spec"], kSpec);
-}
-
-void keep_policys_part_of_slice(Json& slice) {
-  constexpr std::array<std::string_view, 3> kMetadata = {"namespace", "name", "labels"};
-  constexpr std::array<std::string_view, 1> kLabel = {"kubernetes.io/service-name"};
-  constexpr std::array<std::string_view, 2> kEndpoint = {"addresses", "conditions"};
-  if (slice.contains("metadata")) {
-    keep_only(slice["metadata"], kMetadata);
-    if (slice["metadata"].contains("labels")) keep_only(slice["metadata"]["labels"], kLabel);
-  }
-  if (slice.contains("endpoints") && slice["endpoints"].is_array())
-    for (Json& endpoint : slice["endpoints"]) keep_only(endpoint, kEndpoint);
 }
 
 bool is_on(const Json& pod, const std::string& node) {
@@ -156,8 +130,7 @@ bool ApiObjects::update(Clock::time_point now) {
 }
 
 bool ApiObjects::take(Watched& watched, kubernetes::Watch::Changes changes) {
-  const std::string& kind = watched.watch->resource().kind;
-  const bool pods = kind == "Pod";
+  const bool pods = watched.watch->resource().kind == "Pod";
   for (const std::string& key : changes.gone) {
     if (pods) network_status_->forget(key);
     const auto known = watched.objects.find(key);
@@ -171,10 +144,6 @@ bool ApiObjects::take(Watched& watched, kubernetes::Watch::Changes changes) {
     } else if (pods) {
       network_status_->forget(put.key);
       keep_policys_part(put.json);
-    } else if (kind == "Service") {
-      keep_policys_part_of_service(put.json);
-    } else if (kind == "EndpointSlice") {
-      keep_policys_part_of_slice(put.json);
     }
     ObjectPointer object = cluster_object(std::move(put.json), "the API server");
     ObjectPointer& known = watched.objects[put.key];

@@ -23,8 +23,8 @@ void drop_noise(Json& object) {
 
 bool is_of_interest(const Json& object) {
   const std::string kind = text_at(object, "kind");
-  constexpr std::array<std::string_view, 7> kKinds = {
-      "", "Pod", "Namespace", "Node", "Service", "EndpointSlice", "NetworkAttachmentDefinition"};
+  constexpr std::array<std::string_view, 5> kKinds = {"", "Pod", "Namespace", "Node",
+                                                      "NetworkAttachmentDefinition"};
   return kind.ends_with("NetworkPolicy") || std::ranges::find(kKinds, kind) != kKinds.end();
 }
 

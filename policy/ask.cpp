@@ -20,7 +20,6 @@ class Lookup {
 
   Result<Verdict> verdict() {
     VMLANE_ASSIGN(const Found from, find(probe_.from));
-    if (const auto backends = backends_of(probe_.to, from)) return through_service(from, *backends);
     VMLANE_ASSIGN(const Found to, find(probe_.to));
     if (!from.reachable || !to.reachable) return both({.allowed = false, .reason = Reason::kUnreachable});
     if (from.endpoint && from.endpoint == to.endpoint)
@@ -59,86 +58,14 @@ class Lookup {
     return vmlane_policy_find_peer(&tables_, network_.value_or(~0U), address.v6 ? 1 : 0, words.data());
   }
 
-  std::uint32_t node_of(const Found& self) const {
-    const auto* facts = self.endpoint ? vmlane_policy_facts_of(&tables_, *self.endpoint) : nullptr;
-    return facts == nullptr ? 0 : facts->node;
-  }
-
-  bool is_own_node(const Found& self, const End& other) const {
-    const std::uint32_t node = node_of(self);
-    return node != 0 && node == peer_of(other.address).node;
-  }
-
-  std::optional<Tables::Backends> backends_of(const End& to, const Found& from) const {
-    if (!to.pod.empty() || probe_.network != kDefaultNetwork) return std::nullopt;
-    return known_.backends(to.address, probe_.protocol, probe_.port, is_own_node(from, to));
-  }
-
-  // The source's egress by what its datapath has of the Service, the ingress of each that it may reach.
-  Result<Verdict> through_service(const Found& from, const Tables::Backends& backends) const {
-    if (!from.reachable) return both({.allowed = false, .reason = Reason::kUnreachable});
-    Verdict verdict;
-    if (from.endpoint) verdict.egress = egress_to_service(from);
-    std::vector<Judgement> ingress;
-    for (const auto& [address, port] : backends.all) {
-      VMLANE_ASSIGN(const Found to, find({.pod = {}, .address = address}));
-      ingress.push_back(judge(Direction::kIngress, to, from, port));
-    }
-    verdict.ingress = narrowest(ingress);
-    return verdict;
-  }
-
-  Judgement egress_to_service(const Found& from) const {
-    const auto* header = vmlane_policy_header_of(&tables_);
-    const auto* facts = vmlane_policy_facts_of(&tables_, *from.endpoint);
-    const auto words = address_words(probe_.to.address);
-    if (header == nullptr || facts == nullptr) return {.allowed = false, .reason = Reason::kBroken};
-    const auto service =
-        vmlane_policy_service_in(&tables_, header, probe_.to.address.v6 ? 1 : 0, words.data(),
-                                 probe_.protocol, probe_.port, is_own_node(from, probe_.to) ? 1 : 0);
-    if (service.count == 0) {
-      if (facts->profile[VMLANE_POLICY_EGRESS] == 0) return {.allowed = true, .reason = Reason::kNotIsolated};
-      const auto* endpoint = vmlane_policy_endpoint_of(&tables_, *from.endpoint);
-      const auto& relaxed = endpoint->relaxed[vmlane_policy_active(endpoint)];
-      if (relaxed.profile[VMLANE_POLICY_EGRESS] != VMLANE_POLICY_EVERYTHING)
-        return {.allowed = false, .reason = Reason::kBroken};
-      return judge(Direction::kEgress, from, {.endpoint = {}, .peer = peer_of(probe_.to.address)});
-    }
-    std::vector<Judgement> judgements;
-    for (std::uint32_t i = 0; i < service.count; i++) {
-      const auto* target = vmlane_policy_target_at(&tables_, service.targets, i);
-      if (target == nullptr) return {.allowed = false, .reason = Reason::kBroken};
-      constexpr unsigned kUpper = 32;
-      const Found to{.endpoint = {},
-                     .peer = {.group = static_cast<std::uint32_t>(target->peer),
-                              .node = static_cast<std::uint32_t>(target->peer >> kUpper),
-                              .exact = 1}};
-      judgements.push_back(judge(Direction::kEgress, from, to, static_cast<std::uint16_t>(target->port)));
-    }
-    return narrowest(judgements);
-  }
-
-  // The first that denies, else the first that only audit lets pass, else the first.
-  static Judgement narrowest(const std::vector<Judgement>& judgements) {
-    const auto denied = std::ranges::find(judgements, false, &Judgement::allowed);
-    if (denied != judgements.end()) return *denied;
-    const auto audited =
-        std::ranges::find_if(judgements, [](const Judgement& one) { return one.audit.has_value(); });
-    if (audited != judgements.end()) return *audited;
-    return judgements.empty() ? Judgement() : judgements.front();
-  }
-
   Judgement judge(Direction direction, const Found& self, const Found& other) const {
-    return judge(direction, self, other, probe_.port);
-  }
-
-  Judgement judge(Direction direction, const Found& self, const Found& other, std::uint16_t port) const {
     if (!self.endpoint) return {};
-    const std::uint32_t node = node_of(self);
+    const auto* facts = vmlane_policy_facts_of(&tables_, *self.endpoint);
+    const std::uint32_t node = facts == nullptr ? 0 : facts->node;
     const vmlane_policy_question question{.endpoint = *self.endpoint,
                                           .group = other.peer.group,
                                           .own_node = node != 0 && node == other.peer.node ? 1U : 0U,
-                                          .port = port,
+                                          .port = probe_.port,
                                           .protocol = probe_.protocol,
                                           .direction = static_cast<std::uint8_t>(direction)};
     vmlane_policy_answer would{};

@@ -82,7 +82,5 @@ Policy decode_cluster_policy(const Json& object, const std::string& kind, const 
 Pod decode_pod(const Json& object, const Subject& subject);
 Namespace decode_namespace(const Json& object, const Subject& subject);
 Node decode_node(const Json& object, const Subject& subject);
-Service decode_service(const Json& object, const Subject& subject);
-EndpointSlice decode_endpoint_slice(const Json& object, const Subject& subject);
 
 }  // namespace vmlane::policy

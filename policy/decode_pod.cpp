@@ -8,9 +8,6 @@ namespace vmlane::policy {
 namespace {
 
 constexpr std::string_view kNetworkStatus = "k8s.v1.cni.cncf.io/network-status";
-constexpr const char* kVmLabel = "kubevirt.io/created-by";
-constexpr const char* kMigrationLabel = "kubevirt.io/migrationJobUID";
-constexpr const char* kReadyAnnotation = "kubevirt.io/migration-target-ready-timestamp";
 constexpr const char* kPodEffect = "the pod gets and sends nothing";
 
 std::string text_of(const Json* json) {
@@ -32,7 +29,6 @@ class PodReader {
     auto labels = decode_labels(member(metadata, "labels"), "metadata.labels", subject_, kPodEffect);
     pod_.broken = pod_.broken || !labels;
     pod_.labels = std::move(labels).value_or(Labels());
-    read_vm(metadata);
     given = member(object, "spec");
     must_be_object(given, "spec");
     read_spec(given == nullptr ? nothing : *given);
@@ -50,16 +46,6 @@ class PodReader {
   void broken(const std::string& key, const std::string& reason) {
     subject_.report(key, reason, kPodEffect);
     pod_.broken = true;
-  }
-
-  void read_vm(const Json& metadata) {
-    const auto vm = pod_.labels.find(kVmLabel);
-    if (vm == pod_.labels.end()) return;
-    pod_.vm.vm = vm->second;
-    if (const auto job = pod_.labels.find(kMigrationLabel); job != pod_.labels.end())
-      pod_.vm.migration = job->second;
-    pod_.vm.ready = subject_.annotations.contains(kReadyAnnotation);
-    pod_.vm.created = text_of(member(metadata, "creationTimestamp"));
   }
 
   void must_be_object(const Json* json, const std::string& key) {

@@ -169,15 +169,6 @@ struct PodInterface {
   auto operator<=>(const PodInterface&) const = default;
 };
 
-// Of the pod of a VM. While the VM migrates it has two, under one address when its addresses move with it.
-struct VmPod {
-  std::string vm;         // KubeVirt's uid of it; empty for a pod of no VM
-  std::string migration;  // that the pod was made for; empty for a VM's first pod
-  bool ready = false;     // the VM has arrived in it
-  std::string created;    // RFC 3339, as the API server has it
-  auto operator<=>(const VmPod&) const = default;
-};
-
 struct Pod {
   std::string ns;
   std::string name;
@@ -191,7 +182,6 @@ struct Pod {
   // Whether NetworkPolicies and MultiNetworkPolicies about it are in audit, or no policy is because of its
   // namespace; as the namespace says when not set.
   std::optional<bool> audit;
-  VmPod vm;
   std::string source;
 
   std::string id() const { return ns + "/" + name; }
@@ -206,48 +196,12 @@ struct Node {
   std::string source;
 };
 
-// Where a Service is asked for: a port of an address, or of every node.
-struct Frontend {
-  bool node_port = false;
-  IpAddress address;  // of a node port the family alone
-  std::uint8_t protocol = kTcp;
-  std::uint16_t port = 0;
-  std::string port_name;  // of the Service's port, by which EndpointSlices tell theirs
-  auto operator<=>(const Frontend&) const = default;
-};
-
-struct Service {
-  std::string ns;
-  std::string name;
-  std::vector<Frontend> frontends;
-  std::string source;
-
-  std::string id() const { return ns + "/" + name; }
-};
-
-// Where connections to a Service of its namespace are sent.
-struct EndpointSlice {
-  std::string ns;
-  std::string name;
-  std::string service;  // empty: of none
-  bool v6 = false;
-  bool broken = false;  // could not be read whole: nobody knows where they are sent
-  std::vector<IpAddress> addresses;
-  std::vector<NamedPort> ports;
-  std::string source;
-
-  std::string id() const { return ns + "/" + name; }
-  std::string service_id() const { return ns + "/" + service; }
-};
-
 // Everything that is known, by what it is called. Changes are made by assigning or erasing.
 struct Objects {
   std::map<std::string, Policy> policies;  // by key()
   std::map<std::string, Namespace> namespaces;
   std::map<std::string, Pod> pods;  // by id()
   std::map<std::string, Node> nodes;
-  std::map<std::string, Service> services;      // by id()
-  std::map<std::string, EndpointSlice> slices;  // by id()
   std::vector<Problem> problems;
   std::size_t ignored = 0;  // objects of kinds that policy is not about
 };

@@ -2,9 +2,6 @@
 #include "policy/oracle.h"
 
 #include <algorithm>
-#include <optional>
-#include <set>
-#include <utility>
 
 namespace vmlane::policy {
 namespace {
@@ -67,13 +64,10 @@ std::string miss(const Selector& selector, const Labels& labels) {
 class Oracle {
  public:
   Oracle(const Objects& objects, const Probe& probe, Trace* trace)
-      : objects_(objects), probe_(probe), trace_(trace), port_(probe.port) {}
+      : objects_(objects), probe_(probe), trace_(trace) {}
 
   Result<Verdict> verdict() {
     VMLANE_ASSIGN(from_, party(probe_.from));
-    if (const std::vector<const Frontend*> frontends = asked_services(); !frontends.empty()) {
-      if (const auto verdict = to_endpoints(frontends)) return *verdict;
-    }
     VMLANE_ASSIGN(to_, party(probe_.to));
     if (!from_.unreachable.empty() || !to_.unreachable.empty()) {
       for (const Party* end : {&from_, &to_}) {
@@ -116,23 +110,11 @@ class Oracle {
     std::string node;
     const Node* object = nullptr;
     if (probe_.network == kDefaultNetwork) find_node(address, node, object);
-    if (owners.size() == 2) owners = in_migration(*owners[0], *owners[1]);
     if (owners.size() == 1 && node.empty()) party.identity = owners[0];
     if (owners.empty()) {
       party.node = node;
       party.node_object = object;
     }
-  }
-
-  // Two pods under one address: where the VM is, when both are its own and one was made for it to go to; else
-  // both.
-  static std::vector<const Pod*> in_migration(const Pod& a, const Pod& b) {
-    const bool a_is_older = a.vm.created != b.vm.created ? a.vm.created < b.vm.created : a.id() < b.id();
-    const Pod& from = a_is_older ? a : b;
-    const Pod& to = a_is_older ? b : a;
-    const bool same_vm = a.ns == b.ns && !a.vm.vm.empty() && a.vm.vm == b.vm.vm;
-    if (!same_vm || to.vm.migration.empty() || to.vm.migration == from.vm.migration) return {&a, &b};
-    return {to.vm.ready ? &to : &from};
   }
 
   void find_node(const IpAddress& address, std::string& name, const Node*& object) const {
@@ -194,133 +176,6 @@ class Oracle {
     return party;
   }
 
-  // The ports of Services that the probe asks for, and which Services they are of.
-  std::vector<const Frontend*> asked_services() {
-    std::vector<const Frontend*> asked;
-    if (!probe_.to.pod.empty() || probe_.network != kDefaultNetwork) return asked;
-    Party at;
-    identify(probe_.to.address, at);
-    const bool own_node = from_.judged != nullptr && !at.node.empty() && at.node == from_.judged->node;
-    for (const bool node_port : {false, true}) {
-      for (const auto& [id, service] : objects_.services) {
-        for (const Frontend& frontend : service.frontends) {
-          const bool here = frontend.node_port ? own_node && frontend.address.v6 == probe_.to.address.v6
-                                               : frontend.address == probe_.to.address;
-          if (frontend.node_port != node_port || !here || frontend.protocol != probe_.protocol ||
-              frontend.port != probe_.port)
-            continue;
-          asked.push_back(&frontend);
-        }
-      }
-      if (!asked.empty() && has_endpoints(asked)) return asked;
-      asked.clear();
-    }
-    return asked;
-  }
-
-  // Every slice of a Service with one of the frontends that counts for it.
-  std::vector<std::pair<const Frontend*, const EndpointSlice*>> slices(
-      const std::vector<const Frontend*>& frontends) const {
-    std::vector<std::pair<const Frontend*, const EndpointSlice*>> found;
-    for (const auto& [id, service] : objects_.services) {
-      for (const Frontend& frontend : service.frontends) {
-        if (std::ranges::find(frontends, &frontend) == frontends.end()) continue;
-        for (const auto& [name, slice] : objects_.slices) {
-          if (slice.ns == service.ns && slice.service == service.name) found.emplace_back(&frontend, &slice);
-        }
-      }
-    }
-    return found;
-  }
-
-  using Endpoints = std::set<std::pair<IpAddress, std::uint16_t>>;
-  Endpoints endpoints(const std::vector<const Frontend*>& frontends) const {
-    Endpoints all;
-    for (const auto& [frontend, slice] : slices(frontends)) {
-      if (slice->v6 != probe_.to.address.v6) continue;
-      for (const NamedPort& port : slice->ports) {
-        if (port.name != frontend->port_name || port.protocol != frontend->protocol) continue;
-        for (const IpAddress& address : slice->addresses) all.emplace(address, port.number);
-      }
-    }
-    return all;
-  }
-
-  bool any_broken(const std::vector<const Frontend*>& frontends) const {
-    return std::ranges::any_of(slices(frontends), [](const auto& one) { return one.second->broken; });
-  }
-
-  bool has_endpoints(const std::vector<const Frontend*>& frontends) const {
-    return any_broken(frontends) || !endpoints(frontends).empty();
-  }
-
-  // A connection to a Service is one to any of its endpoints: nobody knows which. So all must be allowed.
-  std::optional<Verdict> to_endpoints(const std::vector<const Frontend*>& frontends) {
-    if (!from_.unreachable.empty()) return std::nullopt;
-    const Judgement nobody_knows{.allowed = false, .reason = Reason::kBroken};
-    const bool broken = any_broken(frontends);
-    Verdict verdict;
-    bool is_first = true;
-    for (const auto& [address, port] : endpoints(frontends)) {
-      say(0, "through a Service to " + address.to_string() + ", port " + std::to_string(port));
-      Party to;
-      to.has_address = true;
-      to.address = address;
-      identify(address, to);
-      to.judged = to.identity;
-      port_ = port;
-      if (!broken) narrow(verdict.egress, judge(Direction::kEgress, from_, to), is_first);
-      narrow(verdict.ingress, judge(Direction::kIngress, to, from_), is_first);
-      is_first = false;
-    }
-    if (!broken || from_.judged == nullptr) return verdict;
-    say(0, "an EndpointSlice of the Service could not be read");
-    const std::vector<const Policy*> policies = selecting(*from_.judged);
-    const auto audited = std::ranges::count_if(
-        policies, [&](const Policy* policy) { return in_audit(*policy, *from_.judged); });
-    port_ = probe_.port;
-    Party address;
-    address.has_address = true;
-    address.address = probe_.to.address;
-    if (!policies.empty() && audited == std::ssize(policies)) {
-      verdict.egress = judge(Direction::kEgress, from_, address);
-      return verdict;
-    }
-    const bool judged =
-        std::ranges::any_of(policies, [&](const Policy* one) { return says_something(*one); });
-    verdict.egress = nobody_knows;
-    if (!judged && !is_broken(*from_.judged))
-      verdict.egress = {.allowed = true, .reason = Reason::kNotIsolated};
-    return verdict;
-  }
-
-  bool is_broken(const Pod& pod) const {
-    const auto ns = objects_.namespaces.find(pod.ns);
-    return pod.broken || (ns != objects_.namespaces.end() && ns->second.broken);
-  }
-
-  // Whether a policy that is about a pod can make a difference to its egress.
-  bool says_something(const Policy& policy) const {
-    if (policy.tier == Tier::kNetworkPolicy) return policy.isolates_in(Direction::kEgress);
-    const auto is_a_port = [&](const PortMatch& port) {
-      return port.name.empty() || std::ranges::any_of(objects_.pods, [&](const auto& pod) {
-               return pod.second.has_endpoints() &&
-                      std::ranges::any_of(pod.second.ports, [&](const NamedPort& named) {
-                        return named.name == port.name &&
-                               (port.protocol == 0 || port.protocol == named.protocol);
-                      });
-             });
-    };
-    return std::ranges::any_of(policy.rules_of(Direction::kEgress), [&](const Rule& rule) {
-      return (rule.any_peer || !rule.peers.empty()) &&
-             (rule.any_port || std::ranges::any_of(rule.ports, is_a_port));
-    });
-  }
-
-  static void narrow(Judgement& kept, const Judgement& next, bool is_first) {
-    if (is_first || (kept.allowed && (!next.allowed || (!kept.audit && next.audit)))) kept = next;
-  }
-
   bool matches(const PodSelector& selector, const Pod& pod, std::string& why) const {
     if (!selector.ns.empty()) {
       if (pod.ns != selector.ns) {
@@ -361,11 +216,11 @@ class Oracle {
 
   bool matches(const PortMatch& port, const Party& destination) const {
     if (port.name.empty())
-      return port.protocol == probe_.protocol && port.first <= port_ && port_ <= port.last;
+      return port.protocol == probe_.protocol && port.first <= probe_.port && probe_.port <= port.last;
     if (destination.identity == nullptr && destination.judged == nullptr) return false;
     const Pod& pod = destination.identity != nullptr ? *destination.identity : *destination.judged;
     return std::ranges::any_of(pod.ports, [&](const NamedPort& named) {
-      return named.name == port.name && named.protocol == probe_.protocol && named.number == port_ &&
+      return named.name == port.name && named.protocol == probe_.protocol && named.number == probe_.port &&
              (port.protocol == 0 || port.protocol == named.protocol);
     });
   }
@@ -404,7 +259,8 @@ class Oracle {
       say(1, "the other end is the pod's own node");
       return {.allowed = true, .reason = Reason::kOwnNode};
     }
-    if (is_broken(*self.judged)) {
+    const auto ns = objects_.namespaces.find(self.judged->ns);
+    if (self.judged->broken || (ns != objects_.namespaces.end() && ns->second.broken)) {
       say(1, "the pod or its namespace could not be read");
       if (own_node) return {.allowed = true, .reason = Reason::kOwnNode};
       return {.allowed = false, .reason = Reason::kBroken};
@@ -499,7 +355,6 @@ class Oracle {
   const Objects& objects_;
   const Probe& probe_;
   Trace* trace_;
-  std::uint16_t port_;  // destination port
   Party from_;
   Party to_;
 };

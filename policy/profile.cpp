@@ -133,7 +133,7 @@ class ProfileBuilder {
 
  private:
   void refuse(const NumberedPolicy& policy, std::string why) {
-    profile_.excess_ = {&policy.policy(), std::move(why), 0};
+    profile_.excess_ = {&policy.policy(), std::move(why)};
     excess_number_ = policy.number;
   }
 
@@ -194,16 +194,8 @@ class ProfileBuilder {
     build_port_rows();
     find_room();
     if (peer_classes_.count() <= VMLANE_POLICY_MAX_CLASSES &&
-        port_classes_.count() <= VMLANE_POLICY_MAX_CLASSES && bytes() <= kMaxProfileBytes) {
-      if (bytes() <= request_.room) return;
-      refuse(bits_.empty() ? *isolating_ : bits_.back().policy,
-             "makes tables of " + std::to_string(bytes()) +
-                 " bytes for one pod, with which those of all pods are "
-                 "larger than " +
-                 std::to_string(request_.of_node) + " bytes");
-      profile_.excess_->wanted = bytes();
+        port_classes_.count() <= VMLANE_POLICY_MAX_CLASSES && bytes() <= kMaxProfileBytes)
       return;
-    }
     refuse(bits_.back().policy, "makes tables of " + std::to_string(bytes()) + " bytes and " +
                                     std::to_string(std::max(peer_classes_.count(), port_classes_.count())) +
                                     " classes for one pod");

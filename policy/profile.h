@@ -42,8 +42,6 @@ struct ProfileRequest {
   Direction direction = Direction::kEgress;
   std::vector<NumberedPolicy> policies;
   std::vector<ResolvedPort> ports;
-  std::size_t room = 0;     // bytes that the profiles of the node leave it
-  std::size_t of_node = 0;  // of those that all of them may have
 };
 
 // Tables of ports, which many profiles have alike.
@@ -70,7 +68,6 @@ class Profile {
 
   // Where it is; 0 when it has nothing to say.
   std::uint32_t offset() const { return offset_; }
-  std::size_t bytes() const { return bytes_; }
   // The terms that make a difference to it, rising.
   std::vector<TermId> terms() const;
   // Gives a group its class, which readers do not know yet. False when there is no room for it.
@@ -83,7 +80,6 @@ class Profile {
   struct Excess {
     const Policy* policy = nullptr;
     std::string why;
-    std::size_t wanted = 0;  // bytes, when the node has no room for them; else 0
   };
   const std::optional<Excess>& excess() const { return excess_; }
 

@@ -9,17 +9,15 @@
 namespace vmlane::policy {
 namespace {
 
-enum class Kind { kNamespace, kPod, kNode, kService, kSlice, kNetworkPolicy, kClusterPolicy, kOther };
+enum class Kind { kNamespace, kPod, kNode, kNetworkPolicy, kClusterPolicy, kOther };
 
 Kind kind_of(std::string_view api_version, std::string_view kind) {
   if (api_version == "v1") {
     if (kind == "Namespace") return Kind::kNamespace;
     if (kind == "Pod") return Kind::kPod;
     if (kind == "Node") return Kind::kNode;
-    if (kind == "Service") return Kind::kService;
   }
   const std::string_view group = api_version.substr(0, api_version.find('/'));
-  if (group == "discovery.k8s.io" && kind == "EndpointSlice") return Kind::kSlice;
   if (group == "networking.k8s.io" && kind == "NetworkPolicy") return Kind::kNetworkPolicy;
   if (group == "k8s.cni.cncf.io" && kind == "MultiNetworkPolicy") return Kind::kNetworkPolicy;
   if (group == "policy.networking.k8s.io" &&
@@ -59,8 +57,7 @@ void add_object(Objects& objects, const Json& object, const std::string& source)
     return;
   }
   Subject subject(object, kind, source, objects.problems);
-  const bool of_namespace =
-      known != Kind::kNamespace && known != Kind::kNode && known != Kind::kClusterPolicy;
+  const bool of_namespace = known == Kind::kPod || known == Kind::kNetworkPolicy;
   if (of_namespace && subject.ns.empty()) subject.ns = "default";
   if (!of_namespace) subject.ns.clear();
   const auto add = [&](auto& into, auto item, const std::string& effect, const auto& clash) {
@@ -86,15 +83,6 @@ void add_object(Objects& objects, const Json& object, const std::string& source)
     case Kind::kNode:
       return add(objects.nodes, decode_node(object, subject), "no policy knows the node",
                  [](Node& first) { first.addresses.clear(); });
-    case Kind::kService:
-      return add(objects.services, decode_service(object, subject), "both are in force", [&](Service& first) {
-        const auto more = decode_service(object, subject).frontends;
-        first.frontends.insert(first.frontends.end(), more.begin(), more.end());
-      });
-    case Kind::kSlice:
-      return add(objects.slices, decode_endpoint_slice(object, subject),
-                 "no connection to its Service is let out where egress is judged",
-                 [](EndpointSlice& first) { first.broken = true; });
     case Kind::kNetworkPolicy:
     case Kind::kClusterPolicy: {
       Policy policy = known == Kind::kNetworkPolicy ? decode_network_policy(object, kind, subject)

@@ -12,11 +12,11 @@
 
 namespace vmlane::policy {
 
-// Adds one object. Kinds: Namespace, Pod, Node, Service, EndpointSlice; NetworkPolicy, MultiNetworkPolicy,
-// ClusterNetworkPolicy, AdminNetworkPolicy, BaselineAdminNetworkPolicy; others are counted and skipped. What
-// cannot be read is a Problem and lets nobody through: a peer, port or rule of a policy matches nothing, a
-// selector of its own pods counts as met with nothing allowed, a pod gets and sends nothing. An object that
-// is given twice is such a case as well: of policies both count and allow nothing.
+// Adds one object. Kinds: Namespace, Pod, Node; NetworkPolicy, MultiNetworkPolicy, ClusterNetworkPolicy,
+// AdminNetworkPolicy, BaselineAdminNetworkPolicy; others are counted and skipped. What cannot be read is a
+// Problem and lets nobody through: a peer, port or rule of a policy matches nothing, a selector of its own
+// pods counts as met with nothing allowed, a pod gets and sends nothing. An object that is given twice is
+// such a case as well: of policies both count and allow nothing.
 void add_object(Objects& objects, const Json& object, const std::string& source);
 
 // Adds the objects of a text, YAML or JSON, lists included. An error (broken text) leaves those before it.

@@ -2,18 +2,15 @@
 #include "policy/simulate.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 #include <string>
-#include <string_view>
 
 namespace vmlane::policy {
 namespace {
 
 std::string key_of(const Change& change) {
-  constexpr std::array<std::string_view, 5> kOfNamespace = {"Pod", "Service", "EndpointSlice",
-                                                            "NetworkPolicy", "MultiNetworkPolicy"};
-  const bool of_namespace = std::ranges::find(kOfNamespace, change.kind) != kOfNamespace.end();
+  const bool of_namespace =
+      change.kind == "Pod" || change.kind == "NetworkPolicy" || change.kind == "MultiNetworkPolicy";
   const std::string ns = change.ns.empty() && of_namespace ? "default" : change.ns;
   return change.kind + " " + (ns.empty() ? "" : ns + "/") + change.name;
 }

@@ -42,16 +42,8 @@ struct vmlane_stage_question {
   uint8_t not_ip;                      /* there is no peer and no port: of group 0, as what no policy knows */
   uint32_t unwatched;                  /* out: no policy is about the endpoint in any direction */
   uint32_t unenforced;                 /* out: policies are about it, but all that could deny are in audit */
-  uint32_t own_node;                   /* out: the endpoint's, where that is told from others; else 0 */
-  uint32_t may_be_service;             /* out: of a Service, for all that find_peer knows */
-  uint32_t is_own_node;                /* out: the peer's address is that of the endpoint's node */
   uint32_t profile;                    /* out: what says something about the endpoint in that direction */
   uint32_t relaxed;                    /* out: the same without the denials of policies in audit */
-  uint32_t targets;                    /* out: of the Service that the peer's address is of */
-  uint32_t target_count;               /* out: 0 where it is of none */
-  uint32_t is_closed;                  /* out: it is of one whose targets nobody knows */
-  uint32_t told;                       /* the target that is to be told of */
-  uint32_t told_audited;               /* it passes by audit alone */
   uint32_t audited;                    /* out: allowed, but policies in audit would deny it: see `would` */
   struct vmlane_policy_question asked; /* out: in the words of verdict.h */
   struct vmlane_policy_answer answer;  /* out */
@@ -205,29 +197,8 @@ VMLANE_STAGE_PART int vmlane_stage_find_peer(VMLANE_STAGE_CONTEXT context,
   const struct vmlane_policy_peer peer =
       vmlane_policy_peer_in(&tables, header, endpoint->network, question->v6, question->address);
   question->asked.group = peer.group;
-  question->own_node = question->no_node ? 0 : node;
-  question->asked.own_node = peer.node && peer.node == question->own_node &&
+  question->asked.own_node = peer.node && peer.node == node && !question->no_node &&
                              (question->direction == VMLANE_POLICY_EGRESS || question->from_node);
-  question->is_own_node = peer.node && peer.node == node;
-  question->may_be_service =
-      question->direction == VMLANE_POLICY_EGRESS && question->profile && !endpoint->network;
-  return 1;
-}
-
-/* A part by itself: within find_peer the kernel's verifier would look at each way here after each way there.
- */
-VMLANE_STAGE_PART int vmlane_stage_find_service(VMLANE_STAGE_CONTEXT context,
-                                                struct vmlane_stage_question* question) {
-  struct vmlane_policy_tables tables;
-  if (!question || !vmlane_stage_tables(context, question->slot, &tables)) return 0;
-  const struct vmlane_policy_header* header = vmlane_policy_header_of(&tables);
-  if (!header) return 0;
-  const struct vmlane_policy_service service =
-      vmlane_policy_service_in(&tables, header, question->v6, question->address, question->protocol,
-                               question->port, question->is_own_node);
-  question->targets = service.targets;
-  question->target_count = service.count;
-  question->is_closed = service.known && !service.count && question->relaxed != VMLANE_POLICY_EVERYTHING;
   return 1;
 }
 
@@ -250,69 +221,17 @@ VMLANE_STAGE_PART int vmlane_stage_relax(VMLANE_STAGE_CONTEXT context,
   return 1;
 }
 
-enum { VMLANE_STAGE_TARGETS = 16 }; /* that are judged by one call */
-
-/* Judges some of a Service's targets, up to the first that is denied; 0 when there is one. Parts by
-   themselves, and with nothing to remember but in the question: whatever is in a loop the kernel's verifier
-   looks at once for each turn. */
-VMLANE_STAGE_PART int vmlane_stage_judge_targets(VMLANE_STAGE_CONTEXT context,
-                                                 struct vmlane_stage_question* question, uint32_t first,
-                                                 uint32_t count) {
-  struct vmlane_policy_tables tables;
-  if (!question || !vmlane_stage_tables(context, question->slot, &tables)) return 0;
-  for (uint32_t i = 0; i < VMLANE_STAGE_TARGETS && i < count; i++) {
-    const uint32_t number = first + i;
-    if (number >= question->target_count) return 1;
-    question->audited = 0;
-    question->answer = vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, VMLANE_POLICY_NO_RULE);
-    const struct vmlane_policy_target* target = vmlane_policy_target_at(&tables, question->targets, number);
-    if (!target) return 0;
-    question->asked.group = VMLANE_POLICY_CAST(uint32_t, target->peer);
-    const uint32_t node = VMLANE_POLICY_CAST(uint32_t, target->peer >> 32);
-    question->asked.own_node = node && node == question->own_node;
-    question->asked.port = VMLANE_POLICY_CAST(uint16_t, target->port);
-    vmlane_stage_judge(context, question);
-    if (vmlane_policy_may_relax(&question->answer, question->relaxed)) vmlane_stage_relax(context, question);
-    if (!question->answer.allowed) return 0;
-    if (question->audited && !question->told_audited) {
-      question->told_audited = 1;
-      question->told = number;
-    }
-  }
-  return 1;
-}
-
-/* Of a Service: the first target that is denied denies; else the first one that audit alone lets pass is
-   told, and if there is none, the first one. */
-VMLANE_STAGE_FUNCTION void vmlane_stage_judge_service(VMLANE_STAGE_CONTEXT context,
-                                                      struct vmlane_stage_question* question) {
-  question->told = question->told_audited = 0;
-  for (uint32_t first = 0; first < VMLANE_POLICY_MAX_TARGETS && first < question->target_count;
-       first += VMLANE_STAGE_TARGETS) {
-    if (!vmlane_stage_judge_targets(context, question, first, VMLANE_STAGE_TARGETS)) return;
-  }
-  if (question->target_count > 1) vmlane_stage_judge_targets(context, question, question->told, 1);
-}
-
 VMLANE_STAGE_FUNCTION void vmlane_stage_ask(VMLANE_STAGE_CONTEXT context,
                                             struct vmlane_stage_question* question) {
   question->audited = question->unwatched = question->unenforced = 0;
-  question->target_count = question->is_closed = question->may_be_service = 0;
   question->answer = vmlane_policy_say(0, VMLANE_POLICY_BAD_TABLES, 0, VMLANE_POLICY_NO_RULE);
   if (!vmlane_stage_find_peer(context, question)) return;
   if (question->unwatched) {
     question->answer = vmlane_policy_say(1, VMLANE_POLICY_NOT_ISOLATED, 0, VMLANE_POLICY_NO_RULE);
     return;
   }
-  if (question->may_be_service && !vmlane_stage_find_service(context, question)) return;
-  if (question->target_count) {
-    vmlane_stage_judge_service(context, question);
-  } else if (question->is_closed) {
-    question->answer = vmlane_policy_say(0, VMLANE_POLICY_BROKEN, 0, VMLANE_POLICY_NO_RULE);
-  } else {
-    vmlane_stage_judge(context, question);
-    if (vmlane_policy_may_relax(&question->answer, question->relaxed)) vmlane_stage_relax(context, question);
-  }
+  vmlane_stage_judge(context, question);
+  if (vmlane_policy_may_relax(&question->answer, question->relaxed)) vmlane_stage_relax(context, question);
   vmlane_stage_count(context, question);
 }
 

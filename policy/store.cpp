@@ -12,14 +12,13 @@ namespace vmlane::policy {
 
 class Store::Contents {
  public:
-  Contents(std::size_t max_bytes, std::size_t max_profile_bytes) : tables(max_bytes, max_profile_bytes) {}
+  explicit Contents(std::size_t max_bytes) : tables(max_bytes) {}
 
   Tables tables;
   std::map<std::string, std::vector<Problem>> problems;  // by kind and id
 };
 
-Store::Store(std::size_t max_bytes, std::size_t max_profile_bytes)
-    : contents_(std::make_unique<Contents>(max_bytes, max_profile_bytes)) {}
+Store::Store(std::size_t max_bytes) : contents_(std::make_unique<Contents>(max_bytes)) {}
 Store::Store(Store&&) noexcept = default;
 Store& Store::operator=(Store&&) noexcept = default;
 Store::~Store() = default;
@@ -49,10 +48,6 @@ void Store::apply(const Change& change) {
       tables.remove_namespace(change.name);
     } else if (change.kind == "Node") {
       tables.remove_node(change.name);
-    } else if (change.kind == "Service") {
-      tables.remove_service(id);
-    } else if (change.kind == "EndpointSlice") {
-      tables.remove_slice(id);
     } else {
       tables.remove_policy(key);
     }
@@ -69,8 +64,6 @@ void Store::put(const Objects& objects) {
   for (const auto& [name, node] : objects.nodes) tables.put(node);
   for (const auto& [key, policy] : objects.policies) tables.put(policy);
   for (const auto& [id, pod] : objects.pods) tables.put(pod);
-  for (const auto& [id, service] : objects.services) tables.put(service);
-  for (const auto& [id, slice] : objects.slices) tables.put(slice);
   for (const Problem& problem : objects.problems)
     contents_->problems[problem.kind + " " + problem.id].push_back(problem);
 }

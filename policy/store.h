@@ -88,10 +88,7 @@ class Store {
  public:
   // Tables of more bytes than these are not made: nothing gets anything through then.
   static constexpr std::size_t kMaxBytes = std::size_t{2} << 30;
-  // What the profiles of all pods together may have of them (contracts: 64 MiB a node). A policy that makes
-  // more is past a limit, as one that makes too much for one pod.
-  static constexpr std::size_t kMaxProfileBytes = std::size_t{64} << 20;
-  explicit Store(std::size_t max_bytes = kMaxBytes, std::size_t max_profile_bytes = kMaxProfileBytes);
+  explicit Store(std::size_t max_bytes = kMaxBytes);
   Store(Store&&) noexcept;
   Store& operator=(Store&&) noexcept;
   ~Store();

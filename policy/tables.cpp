@@ -60,7 +60,7 @@ Publication Tables::publish() {
     const bool torn = (peers_moved_ && endpoints_moved_) || entangled_moved_;
     constexpr std::size_t kManyDead = 256;
     const bool dead = dead_policies_ > policy_numbers_.size() + kManyDead;
-    if (derived_->block.outgrown() || torn || dead || has_room_again()) {
+    if (derived_->block.outgrown() || torn || dead) {
       build();
       publication.whole = true;
     } else {
@@ -104,7 +104,6 @@ bool Tables::build_block(std::size_t factor) {
     for (const Interface& interface : pod.interfaces) addresses += interface.addresses.size();
   }
   for (const auto& [name, node] : nodes_) addresses += node.object.addresses.size();
-  addresses += frontends_.size();
   const std::size_t endpoints =
       endpoint_pods_.size() + endpoint_pods_.size() / kSpareQuarter + kSpareEndpoints;
   derived_ = std::make_unique<Derived>(strings_, max_bytes_, addresses, endpoints, factor);
@@ -126,7 +125,6 @@ bool Tables::build_block(std::size_t factor) {
       derived_->addresses.add(key, {Claim::Kind::kNode, number_of_node(name)});
   }
   for (const auto& [key, claims] : derived_->addresses.shared()) dirty_addresses_.insert(key);
-  for (const auto& [key, services] : frontends_) dirty_frontends_.insert(key);
   dirty_nodes_ = true;
   refresh();
   if (derived_->block.outgrown()) return false;
@@ -149,7 +147,6 @@ void Tables::write_header() {
   header.trie = 0;  // nodes are numbered by line
   header.root_v4 = derived_->trie.root(false);
   header.root_v6 = derived_->trie.root(true);
-  header.services = static_cast<std::uint32_t>(derived_->targets.empty() ? 0 : 1);
   derived_->block.at<vmlane_policy_header>(derived_->header) = header;
 }
 
@@ -209,9 +206,6 @@ void Tables::mark_addresses_in(const IpPrefix& prefix) {
     for (const AddressKey& key : addresses_of(node)) {
       if (in(prefix, key.address)) dirty_addresses_.insert(key);
     }
-  }
-  for (const auto& [address, services] : services_at_) {
-    if (in(prefix, address)) dirty_addresses_.insert({0, address});
   }
 }
 
@@ -320,7 +314,6 @@ void Tables::refresh() {
   for (const PodIndex pod : dirty_pods_) list_of.push_back(lists.of(refresh_who(pod)));
   for (const AddressKey& key : dirty_addresses_) refresh_address(key);
   dirty_addresses_.clear();
-  for (const AddressKey& key : std::exchange(dirty_frontends_, {})) refresh_frontend(key);
   place_fresh_groups();
   for (std::size_t i = 0; i < dirty_pods_.size(); i++) {
     PodRecord& pod = pods_[dirty_pods_[i]];
@@ -357,15 +350,7 @@ std::vector<std::uint32_t> Tables::refresh_who(PodIndex index) {
   if (who != pod.who && relabelled_.contains(pod.ns)) peers_moved_ = true;
   pod.who = who;
   for (const Interface& interface : pod.interfaces) {
-    for (const IpAddress& address : interface.addresses) {
-      const AddressKey key{interface.network, address};
-      // Whose it is may be another pod, which comes later.
-      if (derived_->addresses.shared().contains(key)) {
-        dirty_addresses_.insert(key);
-      } else {
-        refresh_address(key);
-      }
-    }
+    for (const IpAddress& address : interface.addresses) refresh_address({interface.network, address});
     if (interface.addresses.empty()) derived_->groups.group(who, 0);
   }
   std::ranges::sort(policies);
@@ -387,34 +372,18 @@ void Tables::refresh_node(NodeRecord& node) {
   for (const AddressKey& key : addresses_of(node)) dirty_addresses_.insert(key);
 }
 
-// Of the two pods of a VM that migrates the newer one is where it goes. What else shares an address is
-// nobody.
-std::optional<Tables::PodIndex> Tables::owner_of(const std::vector<Claim>& claims) const {
-  if (claims.empty() || claims.size() > 2) return std::nullopt;
-  if (std::ranges::any_of(claims, [](const Claim& claim) { return claim.kind != Claim::Kind::kPod; }))
-    return std::nullopt;
-  if (claims.size() == 1) return claims[0].index;
-  PodIndex source = claims[0].index;
-  PodIndex target = claims[1].index;
-  const auto age = [&](PodIndex pod) { return std::tie(strings_.text(pods_[pod].created), *pods_[pod].id); };
-  if (age(target) < age(source)) std::swap(source, target);
-  const bool one_vm =
-      pods_[source].vm != 0 && pods_[source].vm == pods_[target].vm && pods_[source].ns == pods_[target].ns;
-  if (!one_vm || pods_[target].migration == 0 || pods_[target].migration == pods_[source].migration)
-    return std::nullopt;
-  return pods_[target].arrived ? target : source;
-}
-
 // More than one pod, or a pod and a node: nobody can be told from another.
 std::optional<std::uint64_t> Tables::peer_of(const AddressKey& key) const {
   const std::vector<Claim> claims = derived_->addresses.claims(key);
-  const auto owner = owner_of(claims);
-  const PodRecord* pod = owner ? &pods_[*owner] : nullptr;
+  const PodRecord* pod = nullptr;
   std::string node;
   bool by_object = false;
   for (const Claim& claim : claims) {
-    if (pod != nullptr) break;
-    if (claim.kind == Claim::Kind::kPod) return std::nullopt;
+    if (claim.kind == Claim::Kind::kPod) {
+      if (claims.size() > 1) return std::nullopt;
+      pod = &pods_[claim.index];
+      continue;
+    }
     const bool object = claim.kind == Claim::Kind::kNode;
     const std::string& name = strings_.text((object ? claim.index : pods_[claim.index].node) - 1);
     if (node.empty() || (object && !by_object) || (object == by_object && name < node)) node = name;
@@ -431,10 +400,6 @@ std::optional<std::uint64_t> Tables::peer_of(const AddressKey& key) const {
 void Tables::refresh_address(const AddressKey& key) {
   if (derived_->block.outgrown()) return;
   derived_->addresses.write(key, peer_of(key));
-  if (key.network != 0) return;
-  const auto services = services_at_.find(key.address);
-  if (services == services_at_.end()) return;
-  for (const std::string& id : services->second) mark_service(id);
 }
 
 void Tables::refresh_endpoint(PodIndex index, const Interface& interface,
@@ -508,8 +473,6 @@ Tables::ProfileKey Tables::profile_key(Direction direction, const std::vector<st
 ProfileRequest Tables::request_of(const ProfileKey& key) const {
   constexpr unsigned kByte = 0xff;
   ProfileRequest request{.direction = key.direction, .policies = {}, .ports = {}};
-  request.of_node = max_profile_bytes_;
-  request.room = max_profile_bytes_ - std::min(max_profile_bytes_, derived_->profile_bytes);
   for (const std::uint32_t listed : key.policies) {
     const std::uint32_t number = listed & ~kAudited;
     request.policies.push_back({policies_[number].stored.get(), number, (listed & kAudited) != 0});
@@ -523,21 +486,6 @@ ProfileRequest Tables::request_of(const ProfileKey& key) const {
     request.ports.push_back(std::move(resolved));
   }
   return request;
-}
-
-void Tables::note_size(ProfileId id) {
-  const Profile& profile = *derived_->profiles[id].profile;
-  derived_->profile_bytes += profile.bytes();
-  if (profile.excess() && profile.excess()->wanted > 0) derived_->roomless.insert(id);
-}
-
-// Whether a profile that the node had no room for might have it now: what went leaves its place.
-bool Tables::has_room_again() const {
-  const std::size_t room = max_profile_bytes_ - std::min(max_profile_bytes_, derived_->profile_bytes);
-  return std::ranges::any_of(derived_->roomless, [&](ProfileId id) {
-    const ProfileRecord& record = derived_->profiles[id];
-    return record.users > 0 && record.profile->excess()->wanted <= room;
-  });
 }
 
 Tables::ProfileId Tables::profile(Direction direction, const std::vector<std::uint32_t>& policies,
@@ -555,7 +503,6 @@ Tables::ProfileId Tables::profile(Direction direction, const std::vector<std::ui
   ProfileRecord& record = derived_->profiles[next];
   record.key = entry;
   record.profile.emplace(derived_->block, derived_->pages, derived_->groups, request_of(entry->first));
-  note_size(next);
   if (record.profile->excess()) record.pod = *pod.id;
   derived_->unused.insert(next);
   list_profile(next);
@@ -658,9 +605,7 @@ void Tables::enlarge_profiles() {
       continue;
     unlist_profile(id);
     record.profile->release(derived_->block, derived_->pages);
-    derived_->profile_bytes -= record.profile->bytes();
     record.profile.emplace(derived_->block, derived_->pages, derived_->groups, request_of(record.key->first));
-    note_size(id);
     list_profile(id);
     larger[id] = true;
   }
@@ -682,8 +627,6 @@ void Tables::drop_unused_profiles() {
     if (record.users > 0 || !record.profile) continue;
     unlist_profile(id);
     record.profile->release(derived_->block, derived_->pages);
-    derived_->profile_bytes -= record.profile->bytes();
-    derived_->roomless.erase(id);
     record.profile.reset();
     derived_->profile_ids.erase(record.key);
     derived_->free_profiles.push_back(id);
@@ -712,13 +655,12 @@ std::vector<Problem> Tables::problems() const {
         node = name;
       }
     }
-    if (pods.empty() || (pods.size() == 1 && node.empty()) || owner_of(claims)) continue;
+    if (pods.empty() || (pods.size() == 1 && node.empty())) continue;
     const std::string other = pods.size() > 1 ? "pod " + *pods.rbegin() : "node " + node;
     problems.push_back({"Pod", *pods.begin(), "status.podIPs",
                         "has the address " + key.address.to_string() + ", which " + other + " has too",
                         "selectors of peers know neither by it", strings_.text(sources[*pods.begin()])});
   }
-  add_problems_of_services(problems);
   for (ProfileId id = 0; id < derived_->profiles.size(); id++) {
     const ProfileRecord& record = derived_->profiles[id];
     if (!record.profile || !record.profile->excess()) continue;

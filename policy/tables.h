@@ -32,21 +32,17 @@ constexpr std::uint32_t kAudited = 0x80000000;
 
 class Tables {
  public:
-  Tables(std::size_t max_bytes, std::size_t max_profile_bytes);
+  explicit Tables(std::size_t max_bytes);
   ~Tables();
 
   void put(const Pod& pod);
   void put(const Namespace& ns);
   void put(const Node& node);
   void put(Policy policy);
-  void put(const Service& service);
-  void put(const EndpointSlice& slice);
   void remove_pod(const std::string& id);
   void remove_namespace(const std::string& name);
   void remove_node(const std::string& name);
   void remove_policy(const std::string& key);
-  void remove_service(const std::string& id);
-  void remove_slice(const std::string& id);
 
   Publication publish();
   // What only shows when all objects are known.
@@ -61,17 +57,8 @@ class Tables {
   };
   std::optional<PodView> pod(const std::string& id, const std::string& network) const;
   std::optional<std::uint32_t> network(const std::string& name) const;
-  // The pod whose address it is.
+  // The pod whose address alone it is.
   std::optional<std::uint32_t> endpoint_of(std::uint32_t network, const IpAddress& address) const;
-  // Where connections to a port of a Service go; in the order of its targets, of which several may be one.
-  struct Backends {
-    bool broken = false;  // nobody knows
-    std::vector<std::pair<IpAddress, std::uint16_t>> all;
-  };
-  // Nothing for what is no Service's, and for a Service without endpoints. `own_node`: the address is that of
-  // the client's node.
-  std::optional<Backends> backends(const IpAddress& address, std::uint8_t protocol, std::uint16_t port,
-                                   bool own_node) const;
   const PolicyName* policy(std::uint32_t number) const;
   std::vector<PolicyName> policies() const;
   std::uint64_t policies_version() const { return policies_version_; }
@@ -109,10 +96,6 @@ class Tables {
     bool broken = false;
     bool dirty = false;
     std::optional<bool> audit;
-    bool arrived = false;         // a VM's pod in which the VM is
-    std::uint32_t vm = 0;         // in strings_, plus one; 0 for a pod of no VM
-    std::uint32_t migration = 0;  // the same, of what the pod was made for
-    std::uint32_t created = 0;    // in strings_
     std::vector<Interface> interfaces;
 
     bool has_endpoints() const { return id != nullptr && !host_network && !ended; }
@@ -174,14 +157,6 @@ class Tables {
     std::vector<ProfileIds> endpoint_profiles;  // by endpoint
     std::set<ProfileId> unused;                 // perhaps
     std::set<ProfileId> grown;                  // got groups
-    std::size_t profile_bytes = 0;              // of all profiles
-    std::set<ProfileId> roomless;               // for which that leaves too little
-    struct Targets {
-      std::uint32_t offset = 0;
-      std::uint32_t count = 0;
-      bool too_many = false;
-    };
-    std::map<AddressKey, Targets> targets;  // of Services' ports
   };
 
   // Objects.
@@ -222,22 +197,12 @@ class Tables {
   void refresh_node(NodeRecord& node);
   void refresh_address(const AddressKey& key);
   std::optional<std::uint64_t> peer_of(const AddressKey& key) const;
-  // The pod that an address means: its only one, or that of a VM's two in which the VM is.
-  std::optional<PodIndex> owner_of(const std::vector<Claim>& claims) const;
-  static AddressKey key_of(const Frontend& frontend);
-  Backends backends_of(const AddressKey& frontend) const;
-  void mark_service(const std::string& id);
-  void refresh_frontend(const AddressKey& key);
-  void add_problems_of_services(std::vector<Problem>& problems) const;
-  std::vector<vmlane_policy_target> targets_of(const Backends& backends);
   void place_fresh_groups();
   void enlarge_profiles();
   void drop_unused_profiles();
   ProfileKey profile_key(Direction direction, const std::vector<std::uint32_t>& policies,
                          const PodRecord& pod) const;
   ProfileRequest request_of(const ProfileKey& key) const;
-  void note_size(ProfileId id);
-  bool has_room_again() const;
   ProfileId profile(Direction direction, const std::vector<std::uint32_t>& policies, const PodRecord& pod);
   void list_profile(ProfileId id);
   void unlist_profile(ProfileId id);
@@ -248,8 +213,7 @@ class Tables {
   void set_facts(std::uint32_t endpoint, std::uint32_t network, const EndpointFacts& facts);
   void use_profiles(std::uint32_t endpoint, const ProfileIds& profiles);
 
-  std::size_t max_bytes_;          // of a block
-  std::size_t max_profile_bytes_;  // of all its profiles
+  std::size_t max_bytes_;  // of a block
   StringInterner strings_;
   SequenceInterner<Label> label_sets_;
   SequenceInterner<std::uint64_t> port_sets_;
@@ -258,13 +222,7 @@ class Tables {
   std::vector<PodIndex> free_pods_;
   std::map<NamespaceId, NamespaceRecord> namespaces_;
   std::map<std::string, NodeRecord> nodes_;
-  std::map<std::string, Service> services_;
-  std::map<std::string, EndpointSlice> slices_;
-  std::map<std::string, std::set<std::string>> slices_of_;  // by Service, known or not
-  std::map<AddressKey, std::set<std::pair<std::string, std::string>>>
-      frontends_;                                           // Service, name of its port
-  std::map<IpAddress, std::set<std::string>> services_at_;  // by address of an endpoint
-  std::vector<PolicyRecord> policies_;                      // by number
+  std::vector<PolicyRecord> policies_;  // by number
   std::map<std::string, std::uint32_t> policy_numbers_;
   std::uint64_t policies_version_ = 0;
   // A number is given again after two whole publications: what tells of it by then is of tables long gone.
@@ -281,7 +239,6 @@ class Tables {
   std::unique_ptr<Derived> derived_;  // none before the first publication
   std::vector<PodIndex> dirty_pods_;
   std::set<AddressKey> dirty_addresses_;
-  std::set<AddressKey> dirty_frontends_;
   std::set<NamespaceId> relabelled_;  // namespaces with other labels
   bool peers_moved_ = false;          // of relabelled namespaces
   bool endpoints_moved_ = false;

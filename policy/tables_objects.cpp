@@ -17,8 +17,7 @@ bool same(const Policy& a, const Policy& b) {
 
 }  // namespace
 
-Tables::Tables(std::size_t max_bytes, std::size_t max_profile_bytes)
-    : max_bytes_(max_bytes), max_profile_bytes_(max_profile_bytes) {
+Tables::Tables(std::size_t max_bytes) : max_bytes_(max_bytes) {
   number_of_network(std::string(kDefaultNetwork));
 }
 Tables::~Tables() = default;
@@ -91,12 +90,6 @@ Tables::PodRecord Tables::record_of(const Pod& pod) {
   record.ended = pod.ended;
   record.broken = pod.broken;
   record.audit = pod.audit;
-  if (!pod.vm.vm.empty()) {
-    record.vm = strings_.of(pod.vm.vm) + 1;
-    record.migration = pod.vm.migration.empty() ? 0 : strings_.of(pod.vm.migration) + 1;
-    record.created = strings_.of(pod.vm.created);
-    record.arrived = pod.vm.ready;
-  }
   for (const PodInterface& given : pod.interfaces) {
     const std::uint32_t network = number_of_network(given.network);
     // Two interfaces on one network are one end.
@@ -240,9 +233,9 @@ std::optional<Tables::PodView> Tables::pod(const std::string& id, const std::str
 }
 
 std::optional<std::uint32_t> Tables::endpoint_of(std::uint32_t network, const IpAddress& address) const {
-  const auto owner = owner_of(derived_->addresses.claims({network, address}));
-  if (!owner) return std::nullopt;
-  const auto& interfaces = pods_[*owner].interfaces;
+  const auto claims = derived_->addresses.claims({network, address});
+  if (claims.size() != 1 || claims[0].kind != Claim::Kind::kPod) return std::nullopt;
+  const auto& interfaces = pods_[claims[0].index].interfaces;
   const auto found = std::ranges::find(interfaces, network, &Interface::network);
   return found == interfaces.end() ? std::nullopt : std::optional(found->endpoint);
 }

@@ -25,10 +25,6 @@
  * both rows have is the rule that decides: rules stand in the order in which they are asked, first those of
  * the Admin tier, then those of NetworkPolicies, or else of the Baseline tier.
  *
- * An address of a Service stands for those that nodes translate it to: its targets, which the slot of the
- * Service's port leads to. A connection to it may be opened if it may be opened to each of them, since nobody
- * knows beforehand which one it will be.
- *
  * A policy in audit allows what it allows, but denies nothing. Where an endpoint has such policies, a second
  * profile says what holds without their denials; it is asked only about what the first one denies, so that
  * audit costs nothing where nothing is denied.
@@ -62,19 +58,16 @@ typedef __UINT64_TYPE__ uint64_t;
 enum {
   VMLANE_POLICY_MAGIC = 0x4c4e4d56, /* "VMNL" */
   VMLANE_POLICY_MAJOR = 1,
-  /* 1: audit, before which everything was enforced. 2: Services, whose addresses were nobody's before. */
-  VMLANE_POLICY_MINOR = 2,
+  VMLANE_POLICY_MINOR = 1, /* 1: audit, before which everything was enforced */
   VMLANE_POLICY_LINE = 64,
   VMLANE_POLICY_MAX_RULES = 10240,
   VMLANE_POLICY_MAX_CLASSES = 65535,
   VMLANE_POLICY_PLAIN_WORDS = 8, /* rows with more words than these (512 rules) have a summary */
   VMLANE_POLICY_MAX_WORDS = VMLANE_POLICY_MAX_RULES / 64,
   VMLANE_POLICY_MAX_SUMMARY = (VMLANE_POLICY_MAX_WORDS + 63) / 64,
-  VMLANE_POLICY_MAX_PROBES = 16,      /* slots; the compiler makes the hash as large as that takes */
-  VMLANE_POLICY_PAGE = 256,           /* ports, and pages */
-  VMLANE_POLICY_EVERYTHING = 1,       /* in the place of a profile: it denies nothing */
-  VMLANE_POLICY_MAX_TARGETS = 256,    /* of a port of a Service, of those that can be told apart */
-  VMLANE_POLICY_SERVICE = 0x40000000, /* the network of a slot, with protocol << 16 | port: see below */
+  VMLANE_POLICY_MAX_PROBES = 16, /* slots; the compiler makes the hash as large as that takes */
+  VMLANE_POLICY_PAGE = 256,      /* ports, and pages */
+  VMLANE_POLICY_EVERYTHING = 1,  /* in the place of a profile: it denies nothing */
   VMLANE_POLICY_NO_RULE = 0x7fffffff
 };
 
@@ -88,7 +81,7 @@ enum {
   VMLANE_POLICY_BY_RULE = 1,
   VMLANE_POLICY_ISOLATED = 2,
   VMLANE_POLICY_OWN_NODE = 3,
-  VMLANE_POLICY_BROKEN = 4,    /* the pod's object cannot be read, or the peer's that is a Service */
+  VMLANE_POLICY_BROKEN = 4,    /* the pod's object cannot be read */
   VMLANE_POLICY_TOO_LARGE = 5, /* the pod's policies are past a limit */
   VMLANE_POLICY_BAD_TABLES = 6 /* an offset leads out of the block */
 };
@@ -106,8 +99,7 @@ struct vmlane_policy_header { /* at offset 0 */
   uint32_t root_v4;   /* entries like those of a node */
   uint32_t root_v6;
   uint32_t group_count;
-  uint32_t services; /* 0 while there are no slots of Services */
-  uint32_t reserved[4];
+  uint32_t reserved[5];
 };
 
 struct vmlane_policy_slot { /* linear probing */
@@ -120,15 +112,6 @@ enum {
   VMLANE_POLICY_SLOT_FREE = 0, /* and no address is further on */
   VMLANE_POLICY_SLOT_USED = 1,
   VMLANE_POLICY_SLOT_PASSED = 2 /* nobody's; go on */
-};
-
-/* The slot of a Service's port has an address of the Service, or the address 0 for any of the endpoint's own
-   node, and as its peer the offset of its targets, with their number in the upper half; none: nobody knows
-   them, and nothing is let out to it. */
-struct vmlane_policy_target {
-  uint64_t peer; /* as in a slot */
-  uint32_t port;
-  uint32_t reserved;
 };
 
 struct vmlane_policy_node { /* an entry with bit 31 is a group, else the number of a node */
@@ -379,17 +362,12 @@ static inline uint32_t vmlane_policy_block(const struct vmlane_policy_tables* ta
   return entry & leaf ? entry & ~leaf : 0;
 }
 
-struct vmlane_policy_entry {
-  uint64_t peer; /* of the slot */
-  uint32_t found;
-};
-
-/* What a slot has of `address` on `network`: address words as in a slot. */
-static inline struct vmlane_policy_entry vmlane_policy_slot_in(const struct vmlane_policy_tables* tables,
-                                                               const struct vmlane_policy_header* header,
-                                                               uint32_t network, uint32_t v6,
-                                                               const uint32_t* address) {
-  struct vmlane_policy_entry entry = {0, 0};
+/* Who has `address` on `network`: address words as in a slot. `header` is that of the tables. */
+static inline struct vmlane_policy_peer vmlane_policy_peer_in(const struct vmlane_policy_tables* tables,
+                                                              const struct vmlane_policy_header* header,
+                                                              uint32_t network, uint32_t v6,
+                                                              const uint32_t* address) {
+  struct vmlane_policy_peer peer = {0, 0, 0};
   const uint32_t where = network * 2 + v6;
   const uint32_t hash = vmlane_policy_hash(where, address);
   for (uint32_t probe = 0; probe < VMLANE_POLICY_MAX_PROBES; probe++) {
@@ -404,63 +382,14 @@ static inline struct vmlane_policy_entry vmlane_policy_slot_in(const struct vmla
     if (v6 &&
         (slot->address[1] != address[1] || slot->address[2] != address[2] || slot->address[3] != address[3]))
       continue;
-    entry.peer = VMLANE_POLICY_LOAD(&slot->peer);
-    entry.found = 1;
-    return entry;
-  }
-  return entry;
-}
-
-/* Who has `address` on `network`. `header` is that of the tables. */
-static inline struct vmlane_policy_peer vmlane_policy_peer_in(const struct vmlane_policy_tables* tables,
-                                                              const struct vmlane_policy_header* header,
-                                                              uint32_t network, uint32_t v6,
-                                                              const uint32_t* address) {
-  struct vmlane_policy_peer peer = {0, 0, 0};
-  const struct vmlane_policy_entry known = vmlane_policy_slot_in(tables, header, network, v6, address);
-  if (known.found) {
-    peer.group = VMLANE_POLICY_CAST(uint32_t, known.peer);
-    peer.node = VMLANE_POLICY_CAST(uint32_t, known.peer >> 32);
+    const uint64_t known = VMLANE_POLICY_LOAD(&slot->peer);
+    peer.group = VMLANE_POLICY_CAST(uint32_t, known);
+    peer.node = VMLANE_POLICY_CAST(uint32_t, known >> 32);
     peer.exact = 1;
     return peer;
   }
   peer.group = vmlane_policy_block(tables, header, v6, address);
   return peer;
-}
-
-/* What an address of a Service on the cluster's own network stands for. */
-struct vmlane_policy_service {
-  uint32_t known;   /* it is one */
-  uint32_t targets; /* offset */
-  uint32_t count;   /* at most VMLANE_POLICY_MAX_TARGETS; 0: nothing is let out to it */
-};
-
-/* `own_node`: the address is the endpoint's own node's. */
-static inline struct vmlane_policy_service vmlane_policy_service_in(const struct vmlane_policy_tables* tables,
-                                                                    const struct vmlane_policy_header* header,
-                                                                    uint32_t v6, const uint32_t* address,
-                                                                    uint32_t protocol, uint32_t port,
-                                                                    uint32_t own_node) {
-  struct vmlane_policy_service service = {0, 0, 0};
-  if (!VMLANE_POLICY_LOAD(&header->services)) return service;
-  const uint32_t network = VMLANE_POLICY_SERVICE | protocol << 16 | port;
-  struct vmlane_policy_entry entry = vmlane_policy_slot_in(tables, header, network, v6, address);
-  if (!entry.found && own_node) {
-    const uint32_t any[4] = {0, 0, 0, 0};
-    entry = vmlane_policy_slot_in(tables, header, network, v6, any);
-  }
-  service.known = entry.found;
-  service.targets = VMLANE_POLICY_CAST(uint32_t, entry.peer);
-  service.count = VMLANE_POLICY_CAST(uint32_t, entry.peer >> 32);
-  return service;
-}
-
-/* One of the targets, or a null pointer. */
-static inline const struct vmlane_policy_target* vmlane_policy_target_at(
-    const struct vmlane_policy_tables* tables, uint32_t targets, uint32_t number) {
-  return VMLANE_POLICY_CAST(
-      const struct vmlane_policy_target*,
-      vmlane_policy_at(tables, targets + number * 16, sizeof(struct vmlane_policy_target)));
 }
 
 /* The same, where the header was not looked up before. */

@@ -138,43 +138,6 @@ TEST_P(PolicyInvalid, FieldIsReportedAndClosesItsOwnPodsAlone) {
   }
 }
 
-// Where a Service leads cannot be told: that is denied to pods whose egress is judged, whatever their rules
-// are, and to nobody else.
-TEST(PolicyInvalidServices, NobodyIsLetOutToEndpointsThatCannotBeRead) {
-  std::map<std::string, Json> all = test::policy_world("world.yaml");
-  const auto add = [&](const char* text) {
-    const Json object = Json::parse(text);
-    all[test::policy_object_name(object)] = object;
-  };
-  add(R"({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s", "namespace": "y"},
-          "spec": {"clusterIPs": ["203.0.113.10"], "ports": [{"port": 80}]}})");
-  add(R"({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
-          "metadata": {"name": "s1", "namespace": "y", "labels": {"kubernetes.io/service-name": "s"}},
-          "addressType": "IPv4", "endpoints": [{"addresses": ["192.0.2.4"]}, {"addresses": 7}],
-          "ports": [{"port": 80}]})");
-  add(R"({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-          "metadata": {"name": "p", "namespace": "x"},
-          "spec": {"podSelector": {"matchLabels": {"pod": "a"}}, "policyTypes": ["Egress"], "egress": [{}]}})");
-  add(R"({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
-          "metadata": {"name": "q", "namespace": "x", "annotations": {"vmlane.io/policy-mode": "audit"}},
-          "spec": {"podSelector": {"matchLabels": {"pod": "c"}}, "policyTypes": ["Egress"], "egress": []}})");
-  Objects objects;
-  for (const auto& [name, object] : all) add_object(objects, object, name);
-  ASSERT_EQ(objects.problems.size(), 1U);
-  EXPECT_EQ(objects.problems[0].key, "endpoints[1].addresses");
-  const Store tables = compile(objects);
-  const std::map<std::string, bool> expected = {{"x/a", false}, {"x/b", true}, {"x/c", true}};
-  for (const auto& [from, allowed] : expected) {
-    Probe probe{.from = {.pod = from, .address = {}}, .to = {.pod = {}, .address = {}}, .port = 80};
-    probe.to.address = IpAddress::parse("203.0.113.10").value();
-    const auto by_tables = tables.ask(probe);
-    const auto by_oracle = ask_oracle(objects, probe);
-    ASSERT_TRUE(by_tables && by_oracle);
-    EXPECT_EQ(by_tables->egress.allowed, allowed) << from;
-    EXPECT_EQ(*by_tables, *by_oracle) << from << to_json(*by_tables) << to_json(*by_oracle);
-  }
-}
-
 INSTANTIATE_TEST_SUITE_P(Kinds, PolicyInvalid, ::testing::ValuesIn(test::policy_case_files("invalid")));
 
 }  // namespace

@@ -46,12 +46,7 @@ class ChangingWorld {
 
   // One object more, less or other than before.
   void change() {
-    const int what = below(12);
-    if (what == 10) return give(world_.random_service(below(2) == 0 ? "s" : "t"));
-    if (what == 11) {
-      const std::string service = below(2) == 0 ? "s" : "t";
-      return give(world_.random_slice(service, service + (below(2) == 0 ? "1" : "2")));
-    }
+    const int what = below(10);
     if (what < 4) {
       give(below(8) == 0 ? broken(any_pod()) : any_pod());
     } else if (what < 5) {

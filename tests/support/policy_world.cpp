@@ -12,7 +12,6 @@ constexpr std::array<const char*, 2> kNetworks = {"x/blue", "y/red"};
 constexpr std::array<const char*, 4> kOperators = {"In", "NotIn", "Exists", "DoesNotExist"};
 constexpr std::array<const char*, 3> kProtocols = {"TCP", "UDP", "SCTP"};
 constexpr std::array<const char*, 2> kPortNames = {"web", "dns"};
-constexpr std::array<const char*, 2> kServices = {"s", "t"};
 
 }  // namespace
 
@@ -215,12 +214,6 @@ Json PolicyWorld::random_pod(const std::string& ns, const std::string& name) {
                    {"labels", labels()},
                    {"annotations", {{"k8s.v1.cni.cncf.io/network-status", networks.dump()}}}};
   add_mode(metadata);
-  if (chance(25)) {
-    metadata["creationTimestamp"] = std::string("2026-03-01T00:00:0").append(std::to_string(below(3))) + "Z";
-    metadata["labels"]["kubevirt.io/created-by"] = std::to_string(below(2));
-    if (chance(60)) metadata["labels"]["kubevirt.io/migrationJobUID"] = std::to_string(below(2));
-    if (chance(50)) metadata["annotations"]["kubevirt.io/migration-target-ready-timestamp"] = "now";
-  }
   return {{"apiVersion", "v1"},
           {"kind", "Pod"},
           {"metadata", metadata},
@@ -238,52 +231,6 @@ Json PolicyWorld::random_node(const std::string& name) {
           {"status", {{"addresses", {{{"type", "InternalIP"}, {"address", address(chance(50))}}}}}}};
 }
 
-std::string PolicyWorld::service_address(bool v6) {
-  if (chance(8)) return address(v6);
-  return (v6 ? std::string("2001:db8:5::") : std::string("203.0.113.")).append(std::to_string(below(3)));
-}
-
-Json PolicyWorld::random_service(const std::string& name) {
-  Json ports = Json::array();
-  for (const char* port : kPortNames) {
-    if (!chance(80)) continue;
-    ports.push_back({{"name", port},
-                     {"protocol", kProtocols.at(static_cast<std::size_t>(below(3)))},
-                     {"port", 79 + below(8)}});
-    if (chance(30)) ports.back()["nodePort"] = 79 + below(8);
-  }
-  Json spec = {{"clusterIPs", {service_address(false), service_address(true)}}, {"ports", ports}};
-  if (chance(20)) spec["externalIPs"] = {service_address(false)};
-  return {{"apiVersion", "v1"},
-          {"kind", "Service"},
-          {"metadata", {{"name", name}, {"namespace", "x"}}},
-          {"spec", spec}};
-}
-
-Json PolicyWorld::random_slice(const std::string& service, const std::string& name) {
-  const bool v6 = chance(50);
-  Json endpoints = Json::array();
-  for (int n = below(4); n > 0; n--) {
-    Json endpoint = {{"addresses", {address(v6)}}};
-    if (chance(30)) endpoint["conditions"] = {{"ready", chance(50)}, {"serving", chance(50)}};
-    endpoints.push_back(endpoint);
-  }
-  Json ports = Json::array();
-  for (const char* port : kPortNames) {
-    if (chance(85))
-      ports.push_back({{"name", port},
-                       {"protocol", kProtocols.at(static_cast<std::size_t>(below(3)))},
-                       {"port", 80 + below(4)}});
-  }
-  return {{"apiVersion", "discovery.k8s.io/v1"},
-          {"kind", "EndpointSlice"},
-          {"metadata",
-           {{"name", name}, {"namespace", "x"}, {"labels", {{"kubernetes.io/service-name", service}}}}},
-          {"addressType", v6 ? "IPv6" : "IPv4"},
-          {"endpoints", endpoints},
-          {"ports", ports}};
-}
-
 std::vector<Json> PolicyWorld::objects() {
   std::vector<Json> objects;
   for (const char* ns : kNamespaces) {
@@ -295,11 +242,6 @@ std::vector<Json> PolicyWorld::objects() {
   }
   for (const char* node : {"n1", "n2"}) objects.push_back(random_node(node));
   for (int i = below(9); i > 0; i--) objects.push_back(random_policy());
-  for (const char* service : kServices) {
-    objects.push_back(random_service(service));
-    for (const char* slice : {"1", "2"})
-      objects.push_back(random_slice(service, std::string(service) + slice));
-  }
   return objects;
 }
 
@@ -310,7 +252,6 @@ Json PolicyWorld::probe() {
     return address(v6);
   };
   Json probe = {{"from", end()}, {"to", end()}, {"family", v6 ? "ipv6" : "ipv4"}, {"port", 79 + below(8)}};
-  if (chance(15)) probe["to"] = service_address(v6);
   probe["network"] = chance(65) ? "default" : kNetworks.at(static_cast<std::size_t>(below(2)));
   probe["protocol"] = chance(12) ? "ICMP" : kProtocols.at(static_cast<std::size_t>(below(3)));
   return probe;
@@ -327,7 +268,6 @@ policy::Probe PolicyWorld::quick_probe() {
       end->address = *IpAddress::parse(address(probe.v6));
     }
   }
-  if (chance(15)) probe.to = {.pod = {}, .address = *IpAddress::parse(service_address(probe.v6))};
   if (!chance(65)) probe.network = kNetworks.at(static_cast<std::size_t>(below(2)));
   if (chance(12)) {
     probe.protocol = probe.v6 ? policy::kIcmpV6 : policy::kIcmp;

@@ -26,9 +26,6 @@ class PolicyWorld {
   Json random_pod(const std::string& ns, const std::string& name);
   Json random_node(const std::string& name);
   Json random_policy();
-  // A Service of some ports, at addresses that are nobody's, or seldom a pod's or node's; and where it leads.
-  Json random_service(const std::string& name);
-  Json random_slice(const std::string& service, const std::string& name);
 
  private:
   int below(int count) { return std::uniform_int_distribution<int>(0, count - 1)(random_); }
@@ -47,8 +44,6 @@ class PolicyWorld {
   Json network_policy();
   Json cluster_policy();
   std::string address(bool v6);
-  // Of a Service.
-  std::string service_address(bool v6);
 
   std::mt19937 random_;
   int policies_ = 0;

@@ -30,20 +30,20 @@ struct SocketAddress {
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
 };
 
-SocketAddress socket_address(const std::string& text, std::uint16_t port = kPort) {
+SocketAddress socket_address(const std::string& text) {
   const auto address = IpAddress::parse(text);
   if (!address) throw std::runtime_error(address.error().text());
   SocketAddress out;
   if (address->v6) {
     auto* v6 = reinterpret_cast<sockaddr_in6*>(&out.storage);
     v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(port);
+    v6->sin6_port = htons(kPort);
     std::ranges::copy(address->bytes, v6->sin6_addr.s6_addr);
     out.length = sizeof *v6;
   } else {
     auto* v4 = reinterpret_cast<sockaddr_in*>(&out.storage);
     v4->sin_family = AF_INET;
-    v4->sin_port = htons(port);
+    v4->sin_port = htons(kPort);
     std::memcpy(&v4->sin_addr, address->bytes.data(), sizeof v4->sin_addr);
     out.length = sizeof *v4;
   }
@@ -179,41 +179,6 @@ std::string udp_exchange(const std::string& from_netns, const std::string& to_ne
   if (back < 0) return problem("the client received nothing");
   return std::string(buffer.data(), static_cast<std::size_t>(back)) == text ? std::string()
                                                                             : std::string("the echo differs");
-}
-
-TcpGreeter::TcpGreeter(const std::string& netns, std::uint16_t port, std::string name)
-    : name_(std::move(name)), listener_(socket_in(netns, AF_INET6, SOCK_STREAM)) {
-  const SocketAddress any = socket_address("::", port);  // IPv4 as well
-  if (::bind(listener_.get(), any.get(), any.length) != 0 || ::listen(listener_.get(), SOMAXCONN) != 0)
-    throw std::runtime_error(problem("listen"));
-  const timeval never{0, 0};
-  ::setsockopt(listener_.get(), SOL_SOCKET, SO_RCVTIMEO, &never, sizeof never);
-  thread_ = std::thread([this] {
-    while (true) {
-      const Fd client(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-      if (!client) return;
-      ::send(client.get(), name_.data(), name_.size(), MSG_NOSIGNAL);
-    }
-  });
-}
-
-TcpGreeter::~TcpGreeter() {
-  ::shutdown(listener_.get(), SHUT_RDWR);  // which ends accept()
-  thread_.join();
-}
-
-std::string tcp_greeting(const std::string& from_netns, const std::string& address, std::uint16_t port,
-                         std::chrono::milliseconds limit) {
-  const SocketAddress target = socket_address(address, port);
-  const Fd client = socket_in(from_netns, target.storage.ss_family, SOCK_STREAM);
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit);
-  const timeval wait{seconds.count(), std::chrono::microseconds(limit - seconds).count()};
-  for (const int option : {SO_RCVTIMEO, SO_SNDTIMEO})
-    ::setsockopt(client.get(), SOL_SOCKET, option, &wait, sizeof wait);
-  if (::connect(client.get(), target.get(), target.length) != 0) return {};
-  std::array<char, 256> buffer{};
-  const ssize_t got = ::recv(client.get(), buffer.data(), buffer.size(), 0);
-  return {buffer.data(), static_cast<std::size_t>(std::max<ssize_t>(got, 0))};
 }
 
 }  // namespace vmlane::test

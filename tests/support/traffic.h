@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <string>
-#include <thread>
 
 #include "core/address.h"
-#include "core/files.h"
 
 // Traffic between two network namespaces (paths; empty: the caller's).
 namespace vmlane::test {
@@ -40,23 +37,5 @@ std::string tcp_transfer(const std::string& from_netns, const std::string& to_ne
 // Sends one datagram and waits for its echo. Empty when it came back alike, else the problem.
 std::string udp_exchange(const std::string& from_netns, const std::string& to_netns,
                          const std::string& address, const std::string& text);
-
-// Sends `name` to each who connects to a TCP port on any address of a namespace, and hangs up.
-class TcpGreeter {
- public:
-  TcpGreeter(const std::string& netns, std::uint16_t port, std::string name);
-  TcpGreeter(const TcpGreeter&) = delete;
-  TcpGreeter& operator=(const TcpGreeter&) = delete;
-  ~TcpGreeter();
-
- private:
-  std::string name_;
-  Fd listener_;
-  std::thread thread_;
-};
-
-// What a TCP connection is greeted with; empty when it does not come about within `limit`.
-std::string tcp_greeting(const std::string& from_netns, const std::string& address, std::uint16_t port,
-                         std::chrono::milliseconds limit = std::chrono::milliseconds(400));
 
 }  // namespace vmlane::test
