@@ -248,9 +248,10 @@ void NodeState::compare(ObjectSource::Clock::time_point now) {
     return;
   compare_ = now + compare_interval_;
   const policy::Publication tables{.whole = true, .phases = {}, .block = model_.store().block()};
+  const Generation generation = generation_of(tables, true);
   bool all_hold = true;
   for (PolicySink* sink : sinks_) {
-    if (sink->holds(generation_of(tables, true))) continue;
+    if (sink->holds(generation)) continue;
     all_hold = false;
     repaired_[sink->name()]++;
     log_.warning("what was published is not there any more as it was; it is published again",

@@ -37,11 +37,11 @@ class ObjectFiles : public ObjectSource {
   void read_again() override;
   bool complete() const override { return true; }
   ObjectChanges take_changes() override { return settled(std::exchange(changes_, {})); }
-  // By file, or directory.
   // A file that cannot be read may have had any pod.
   std::optional<Error> pods_in_doubt() const override {
     return problems_.empty() ? std::nullopt : std::optional(problems_.begin()->second);
   }
+  // By file, or directory.
   std::map<std::string, Error> problems() const override { return problems_; }
   Json status() const override;
 

@@ -11,6 +11,7 @@
 #include "multus-adapter/config_check.h"
 #include "multus-adapter/ipam_check.h"
 #include "multus-adapter/json_text.h"
+#include "multus-adapter/lane_types.h"
 #include "multus-adapter/network_selection.h"
 
 namespace vmlane::multus {
@@ -170,9 +171,6 @@ std::vector<std::pair<std::vector<std::string>, Json>> plugins_of(const Json& co
   return plugins;
 }
 
-constexpr std::array<std::string_view, 3> kLanesOfGuests = {"vmlane-tap", "vmlane-macvtap",
-                                                            "vmlane-vhostuser"};
-
 // The type of the plugin that gives a network its NIC; empty when it cannot be told.
 std::string main_plugin(const NetworkAttachmentDefinition& nad, const fs::path& conf_dir) {
   const auto network = resolve_network(nad, conf_dir);
@@ -183,7 +181,7 @@ std::string main_plugin(const NetworkAttachmentDefinition& nad, const fs::path& 
 std::optional<std::string> misfit(const VmInterface& interface, const std::string& type) {
   const bool in_pod =
       !interface.binding_plugin && (interface.binding == "bridge" || interface.binding == "masquerade");
-  if (in_pod && std::ranges::find(kLanesOfGuests, type) != kLanesOfGuests.end())
+  if (in_pod && is_guest_lane(type))
     return "KubeVirt moves an interface of the pod into a bridge of its own, and the NIC of " + type +
            " is the virtual machine's already: use a network of vmlane-veth, or a network binding plugin for "
            "the "

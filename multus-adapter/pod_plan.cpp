@@ -2,16 +2,13 @@
 #include "multus-adapter/pod_plan.h"
 
 #include <algorithm>
-#include <array>
 #include <map>
 
 #include "core/names.h"
+#include "multus-adapter/lane_types.h"
 
 namespace vmlane::multus {
 namespace {
-
-// Lanes whose pod interface carries no address: those belong to the guest.
-constexpr std::array<std::string_view, 3> kGuestLanes = {"vmlane-tap", "vmlane-macvtap", "vmlane-vhostuser"};
 
 template <class Range>
 bool contains(const Range& range, std::string_view value) {
@@ -112,7 +109,7 @@ Result<> check_default_route(const NetworkConfig& network, const NetworkSelectio
   if (selection.default_route.empty()) return {};
   for (const Json& plugin : network.plugins) {
     const auto& type = plugin["type"].get_ref<const std::string&>();
-    if (!contains(kGuestLanes, type)) continue;
+    if (!is_guest_lane(type)) continue;
     return fail(Code::kInvalidConfig,
                 selection.origin + ": \"default-route\" cannot be set on network " + network.nad + ": with " +
                     type + " addresses and routes belong to the guest, the pod's interface has none",

@@ -2,7 +2,6 @@
 #include "multus-adapter/pod_runner.h"
 
 #include <algorithm>
-#include <array>
 #include <functional>
 #include <future>
 #include <optional>
@@ -12,15 +11,13 @@
 #include "core/files.h"
 #include "core/lock.h"
 #include "multus-adapter/default_route.h"
+#include "multus-adapter/lane_types.h"
 #include "multus-adapter/plugin_chain.h"
 #include "multus-adapter/pod_files.h"
 #include "multus-adapter/pod_plan.h"
 
 namespace vmlane::multus {
 namespace {
-
-constexpr std::array<std::string_view, 4> kLanes = {"vmlane-veth", "vmlane-tap", "vmlane-macvtap",
-                                                    "vmlane-vhostuser"};
 
 std::vector<Attachment> attachments_of(const PodState& state) {
   std::vector<Attachment> attachments;
@@ -49,8 +46,7 @@ Result<> check_free_names(netlink::Netlink& pod, const std::vector<PlannedAttach
 bool stands_alone(const AttachmentState& attachment) {
   return std::ranges::all_of(attachment.plugins, [](const Json& plugin) {
     const auto type = plugin.find("type");
-    return type != plugin.end() && type->is_string() &&
-           std::ranges::find(kLanes, type->get_ref<const std::string&>()) != kLanes.end();
+    return type != plugin.end() && type->is_string() && is_lane(type->get_ref<const std::string&>());
   });
 }
 
